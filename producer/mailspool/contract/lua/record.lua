@@ -1,0 +1,53 @@
+-- record [b k token n [i outcome]...]... : all outcomes that wait in a process, of any number of chunks, in one call.
+-- `sent` is a fact: stored over anything but sent, whoever brings it. Others need the run and nothing final before them.
+-- A claim goes only over nothing or deferred, while the batch may send. An empty outcome takes back an own claim.
+-- Answers per chunk {OK | LOST | GONE, the batch's state, index that was refused...}.
+local answers, j = {}, 2
+local batch, s, verdict, expires, counts
+local function settle_accounts() if batch and counts then put(counts) end end
+while j <= #ARGV do
+  local k, token, n = ARGV[j + 1], ARGV[j + 2], tonumber(ARGV[j + 3])
+  if ARGV[j] ~= batch then
+    settle_accounts()
+    batch = ARGV[j]; at(batch); counts = {}
+    s = state(); verdict = closed_as(); expires = num('expires')
+  end
+  j = j + 4
+  if not s or s == 'purging' then
+    answers[#answers + 1] = {'GONE', 'gone'}; counts = nil
+  else
+    local own = call('HGET', RUN, k) == 'run:'..token
+    local answer, index, write, erase, odd = {own and 'OK' or 'LOST', s}, {}, {}, {}, false
+    for q = 1, n do index[q] = ARGV[j + 2 * q - 2] end
+    local olds = call('HMGET', outcomes(k), unpack(index))
+    for q = 1, n do
+      local old, new = olds[q] or nil, ARGV[j + 2 * q - 1]
+      local was, is = letter(old), letter(new)
+      if is == 'd' and when(new) > expires then new = deferred_until(expires, new:sub(15)) end
+      local ok
+      if is == '' then
+        ok = own and was == 'c'
+        if ok then erase[#erase + 1] = index[q]; count(counts, was, nil, verdict) end
+        ok = ok or not old
+      else
+        if is == 's' then ok = was ~= 's'
+        elseif is == 'c' then ok = own and not FINAL[was] and was ~= 'c' and s == 'live'
+        else ok = own and not FINAL[was] end
+        if ok then
+          write[#write + 1] = index[q]; write[#write + 1] = new
+          count(counts, was, is, verdict)
+          if is ~= 's' and is ~= 'c' then odd = true end
+        end
+        ok = ok or old == new
+      end
+      if not ok then answer[#answer + 1] = tonumber(index[q]) end
+    end
+    if #write > 0 then call('HSET', outcomes(k), unpack(write)) end
+    if #erase > 0 then call('HDEL', outcomes(k), unpack(erase)) end
+    if odd then call('SADD', P..'odd:'..b, k) end
+    answers[#answers + 1] = answer
+  end
+  j = j + 2 * n
+end
+settle_accounts()
+return answers

@@ -1,0 +1,11 @@
+-- settle b k token later why scope : the run is over. why '' | rate | closed; scope chunk | batch; later in ms from now.
+local k, token, why, whole_batch = ARGV[3], ARGV[4], ARGV[6], ARGV[7] == 'batch'
+local later = now + math.min(tonumber(ARGV[5]), @later_limit_ms@)
+if call('HGET', RUN, k) ~= 'run:'..token then return 'LOST' end
+drop(k); unclaim(k, 'u'); call('HDEL', LOST, k)
+if why ~= '' and whole_batch and get('state') ~= 'closing' then
+  call('HSET', B, 'wait_until', max(num('wait_until'), later), 'wait_why', why)
+end
+if why == 'rate' then call('HSET', B, 'rate_until', max(num('rate_until'), later)) end   -- for drained, which waits for it
+rest(k, why ~= '' and not whole_batch and later or 0)
+return 'OK'

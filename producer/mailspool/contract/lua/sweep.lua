@@ -1,0 +1,28 @@
+-- sweep class : leases that ran out, and fed chunks that nobody took; 100 of each a call. Answers how many were freed.
+-- A fed chunk that still lies in arq is looked at again later; else its arq keys go, so that no stale id stays behind.
+local c, freed = ARGV[2], 0
+for _, zset in ipairs{P..'flight:'..c, P..'apart:'..c} do
+  for _, member in ipairs(call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 100)) do
+    local batch, k = member:match('^(.-):(.+)$')
+    at(batch)
+    local run = call('HGET', RUN, k)
+    if not run then call('ZREM', zset, member)
+    else
+      local id = P..b..':'..k..':'..run:match('^%a+:(%d+)')
+      local queue = P..'q:'..c..':v'..get('v')
+      local fed = run:sub(1, 3) == 'fed'
+      if fed and call('ZSCORE', queue, id) and call('EXISTS', 'arq:job:'..id) == 1
+        and call('EXISTS', 'arq:in-progress:'..id) == 0 and served() then
+        call('ZADD', zset, now + @feed_grace_ms@, member)
+      else
+        call('ZREM', queue, id); call('DEL', 'arq:job:'..id, 'arq:in-progress:'..id, 'arq:retry:'..id)
+        drop(k); freed = freed + 1
+        local lost = tonumber(call('HGET', LOST, k) or 0)
+        unclaim(k, lost >= @suspect_runs@ and get('claim') ~= '1' and 'f' or 'u')
+        if not fed then call('HINCRBY', LOST, k, 1) end
+        rest(k)
+      end
+    end
+  end
+end
+return freed

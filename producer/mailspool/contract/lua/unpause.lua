@@ -1,0 +1,2 @@
+-- unpause what : the end of a pause.
+return call('HDEL', P..'paused', ARGV[2])

@@ -1,0 +1,336 @@
+"""The moves between states: one typed method each, over one Lua script each (`lua/`). Shared by both sides.
+
+A run is named by (batch, chunk, token); its token is "<gen>:<worker>.<random>": `lease` is given the parts, all later
+moves the whole (see `run_token`).
+
+A move's guard is checked and its change is made inside Redis in one step; a failed guard changes nothing and answers a
+name. Each may be sent twice. `now_ms` is Redis' clock unless a test passes another. Which connection carries a move,
+and what happens while Redis is away, is the Caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from mailspool.contract.keys import Keys
+from mailspool.contract.scripts import Script, scripts
+from mailspool.contract.states import Class
+
+Arg = str | bytes | int
+Answer = object
+
+
+class Caller(Protocol):
+    """Carries one script call to Redis and its answer back (bytes, ints and lists of them)."""
+
+    async def __call__(self, script: Script, args: Sequence[Arg]) -> Answer: ...
+
+
+class RedisCaller:
+    """The plain way: redis-py, EVALSHA, and EVAL where the server does not know the script yet."""
+
+    def __init__(self, redis: Redis) -> None:
+        # redis-py leaves execute_command untyped.
+        self._execute = cast("Callable[..., Awaitable[Answer]]", redis.execute_command)
+
+    async def __call__(self, script: Script, args: Sequence[Arg]) -> Answer:
+        try:
+            return await self._execute("EVALSHA", script.sha, 0, *args)
+        except NoScriptError:
+            return await self._execute("EVAL", script.text, 0, *args)
+
+
+class Begun(NamedTuple):
+    """kind LOAD (base = first chunk number), WAIT, TAKEN, CONFLICT, CLOSED (verdict)."""
+
+    kind: str
+    batch: str = ""
+    base: int = 0
+    verdict: str = ""
+
+
+class Loaded(NamedTuple):
+    """kind OK, TAKEN, CLOSED. Of commit also EXPIRED, INCOMPLETE, BLOB."""
+
+    kind: str
+    added: int = 0
+    known: int = 0
+    detail: str = ""
+
+
+class Sent1(NamedTuple):
+    """kind OK (ids for arq), KEY, EXPIRED."""
+
+    kind: str
+    ids: tuple[str, ...] = ()
+    now_ms: int = 0
+
+
+class Fed(NamedTuple):
+    """Ids for arq, and Redis' clock to date them by."""
+
+    now_ms: int
+    ids: tuple[str, ...]
+
+
+class Leased(NamedTuple):
+    """A chunk in the hands of a worker: its rows, the outcomes so far by index, the batch's fields."""
+
+    now_ms: int
+    rows: bytes
+    outcomes: dict[int, bytes]
+    state: str
+    lost_runs: int
+    batch: dict[str, str]
+
+
+class Refused(NamedTuple):
+    """No lease: notfed, busy, expired, relay, or the batch's state."""
+
+    why: str
+
+
+class Recorded(NamedTuple):
+    """kind OK, LOST, GONE; the batch's state; indexes whose outcome was refused."""
+
+    kind: str
+    state: str
+    refused: tuple[int, ...]
+
+
+class Snapshot(NamedTuple):
+    """What `status` answers about one batch."""
+
+    now_ms: int
+    batch: dict[str, str]
+    earliest_due_ms: int | None
+    able_to_serve: bool
+    live_workers: int
+    paused: bool
+    routes: dict[str, dict[str, str]]
+
+
+class Drained(NamedTuple):
+    """busy 0 = a worker with --drain may go; `stay` batches remain for another time."""
+
+    busy: int
+    stay: int
+
+
+def run_token(gen: int, token: str) -> str:
+    """What detach, settle, record and renew call `token`: a run belongs to one feed of its chunk."""
+    return f"{gen}:{token}"
+
+
+def _list(answer: Answer) -> list[Answer]:
+    return cast("list[Answer]", answer)
+
+
+def _text(answer: Answer) -> str:
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+
+def _int(answer: Answer) -> int:
+    return int(cast("bytes | int", answer))
+
+
+def _fields(answer: Answer) -> dict[str, str]:
+    flat = [_text(item) for item in _list(answer)]
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def parse_recorded(answer: Answer) -> list[Recorded]:
+    """The answer of `record`, which the recorder sends over a connection of its own."""
+    found = []
+    for item in _list(answer):
+        kind, state, *refused = _list(item)
+        found.append(Recorded(_text(kind), _text(state), tuple(_int(i) for i in refused)))
+    return found
+
+
+class Moves:
+    """All moves over one Caller. Arguments are named as in the scripts' first lines."""
+
+    def __init__(self, caller: Caller, keys: Keys) -> None:
+        self.caller = caller
+        self.keys = keys
+        self._scripts = scripts(keys.prefix)
+
+    async def _call(self, name: str, *args: Arg, now_ms: int = 0) -> Answer:
+        return await self.caller(self._scripts[name], (now_ms, *args))
+
+    # -- the producer's
+
+    async def begin(
+        self, b: str, u: str, key: str, spec: bytes, fields: Mapping[str, Arg], *, now_ms: int = 0
+    ) -> Begun:
+        flat = [item for pair in fields.items() for item in pair]
+        kind, *rest = _list(await self._call("begin", b, u, key, spec, *flat, now_ms=now_ms))
+        match _text(kind):
+            case "LOAD":
+                return Begun("LOAD", _text(rest[0]), _int(rest[1]))
+            case "CLOSED":
+                return Begun("CLOSED", _text(rest[1]), 0, _text(rest[0]))
+            case "CONFLICT":
+                return Begun("CONFLICT", _text(rest[0]))
+            case name:
+                return Begun(name)
+
+    async def attach(self, b: str, u: str, sha: str, data: bytes | None = None, *, now_ms: int = 0) -> str:
+        """OK, SEND (the bytes are needed), TAKEN."""
+        extra = () if data is None else (data,)
+        return _text(await self._call("attach", b, u, sha, *extra, now_ms=now_ms))
+
+    def load_args(self, b: str, u: str, k: int, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> list[Arg]:
+        """Arguments of `load` without the clock, for pipelines of several chunks."""
+        if ids is None:
+            return [b, u, k, "0", *rows]
+        paired = [item for pair in zip(ids, rows, strict=True) for item in pair]
+        return [b, u, k, "1", *paired]
+
+    async def load(
+        self, b: str, u: str, k: int, rows: Sequence[bytes], ids: Sequence[bytes] | None, *, now_ms: int = 0
+    ) -> Loaded:
+        return self.loaded(await self._call("load", *self.load_args(b, u, k, rows, ids), now_ms=now_ms))
+
+    async def sign_of_life(self, b: str, u: str, *, now_ms: int = 0) -> Loaded:
+        return self.loaded(await self._call("load", b, u, now_ms=now_ms))
+
+    async def commit(self, b: str, u: str, total: int, shas: Sequence[str] = (), *, now_ms: int = 0) -> Loaded:
+        return self.loaded(await self._call("commit", b, u, total, *shas, now_ms=now_ms))
+
+    @staticmethod
+    def loaded(answer: Answer) -> Loaded:
+        """The answer of load and commit."""
+        kind, *rest = _list(answer)
+        if _text(kind) == "OK":
+            return Loaded("OK", _int(rest[0]), _int(rest[1]))
+        return Loaded(_text(kind), detail=_text(rest[0]) if rest else "")
+
+    async def send1(
+        self,
+        b: str,
+        u: str,
+        key: str,
+        spec: bytes,
+        blobs: Mapping[str, bytes],
+        rows: Sequence[tuple[bytes, bytes]],
+        fields: Mapping[str, Arg],
+        *,
+        grace_ms: int,
+        now_ms: int = 0,
+    ) -> Sent1:
+        args: list[Arg] = [b, u, key, spec, grace_ms, len(blobs)]
+        args += [item for pair in blobs.items() for item in pair]
+        args.append(len(rows))
+        args += [item for pair in rows for item in pair]
+        args += [item for pair in fields.items() for item in pair]
+        kind, *rest = _list(await self._call("send1", *args, now_ms=now_ms))
+        if _text(kind) != "OK":
+            return Sent1(_text(kind))
+        return Sent1("OK", tuple(_text(i) for i in _list(rest[0])), _int(rest[1]))
+
+    async def collect(self, u: str, *, now_ms: int = 0) -> str:
+        return _text(await self._call("collect", u, now_ms=now_ms))
+
+    async def hold(self, b: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("hold", b, now_ms=now_ms))
+
+    async def release(self, b: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("release", b, now_ms=now_ms))
+
+    async def close(self, b: str, verdict: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("close", b, verdict, now_ms=now_ms))
+
+    async def reopen(self, b: str, k: int, letters: str, indexes: Sequence[int] = (), *, now_ms: int = 0) -> int:
+        return _int(await self._call("reopen", b, k, letters, *indexes, now_ms=now_ms))
+
+    async def resolve(self, b: str, k: int, letter: str, indexes: Sequence[int], *, now_ms: int = 0) -> int:
+        return _int(await self._call("resolve", b, k, letter, *indexes, now_ms=now_ms))
+
+    async def pause(self, what: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("pause", what, now_ms=now_ms))
+
+    async def unpause(self, what: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("unpause", what, now_ms=now_ms))
+
+    async def resume(self, b: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("resume", b, now_ms=now_ms))
+
+    async def status(self, b: str, *, now_ms: int = 0) -> Snapshot | None:
+        answer = _list(await self._call("status", b, now_ms=now_ms))
+        if not answer:
+            return None
+        now, batch, due, able, workers, paused, *routes = answer
+        return Snapshot(
+            _int(now),
+            _fields(batch),
+            None if due is None else round(float(_text(due))),
+            bool(able),
+            _int(workers),
+            bool(paused),
+            {_text(name): _fields(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
+        )
+
+    # -- the worker's
+
+    async def beat(self, worker: str, fields: Mapping[str, Arg], *, now_ms: int = 0) -> int:
+        """Answers Redis' clock."""
+        flat = [item for pair in fields.items() for item in pair]
+        return _int(await self._call("beat", worker, *flat, now_ms=now_ms))
+
+    async def leave(self, worker: str, *, now_ms: int = 0) -> int:
+        return _int(await self._call("leave", worker, now_ms=now_ms))
+
+    async def feed(self, class_: Class, grace_ms: int, *, now_ms: int = 0) -> Fed:
+        now, *ids = _list(await self._call("feed", class_, grace_ms, now_ms=now_ms))
+        return Fed(_int(now), tuple(_text(i) for i in ids))
+
+    async def lease(
+        self, b: str, k: int, gen: int, token: str, relays: Sequence[str], *, now_ms: int = 0
+    ) -> Leased | Refused:
+        kind, *rest = _list(await self._call("lease", b, k, gen, token, ",".join(relays), now_ms=now_ms))
+        if _text(kind) != "OK":
+            return Refused(_text(rest[0]))
+        now, rows, outs, state, lost, batch = rest
+        flat = cast("list[bytes]", outs)
+        outcomes = {int(i): value for i, value in zip(flat[::2], flat[1::2], strict=True)}
+        return Leased(_int(now), cast("bytes", rows), outcomes, _text(state), _int(lost), _fields(batch))
+
+    async def renew(self, runs: Sequence[tuple[str, int, str]], *, now_ms: int = 0) -> list[str]:
+        flat = [item for run in runs for item in run]
+        return [_text(item) for item in _list(await self._call("renew", *flat, now_ms=now_ms))]
+
+    async def record(
+        self, groups: Sequence[tuple[str, int, str, Sequence[tuple[int, bytes]]]], *, now_ms: int = 0
+    ) -> list[Recorded]:
+        args: list[Arg] = []
+        for b, k, token, outcomes in groups:
+            args += [b, k, token, len(outcomes)]
+            args += [item for pair in outcomes for item in pair]
+        return parse_recorded(await self._call("record", *args, now_ms=now_ms))
+
+    async def detach(self, b: str, k: int, token: str, *, now_ms: int = 0) -> str:
+        return _text(await self._call("detach", b, k, token, now_ms=now_ms))
+
+    async def settle(
+        self, b: str, k: int, token: str, later_ms: int = 0, why: str = "", scope: str = "chunk", *, now_ms: int = 0
+    ) -> str:
+        return _text(await self._call("settle", b, k, token, later_ms, why, scope, now_ms=now_ms))
+
+    async def sweep(self, class_: Class, *, now_ms: int = 0) -> int:
+        return _int(await self._call("sweep", class_, now_ms=now_ms))
+
+    async def purge(self, b: str, *, now_ms: int = 0) -> str:
+        return _text(await self._call("purge", b, now_ms=now_ms))
+
+    async def broom(self, class_: Class, version: int, start: int, *, now_ms: int = 0) -> int:
+        return _int(await self._call("broom", class_, version, start, now_ms=now_ms))
+
+    async def drained(self, class_: Class, *, now_ms: int = 0) -> Drained:
+        busy, stay = _list(await self._call("drained", class_, now_ms=now_ms))
+        return Drained(_int(busy), _int(stay))

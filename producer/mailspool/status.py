@@ -1,0 +1,272 @@
+"""What people are told: snapshots of a batch, a message, a spool. Public, frozen, `to_dict()` is the JSON.
+
+`batch_status` and `message_status` are pure: they turn what Redis holds into what is shown. Every sum fits in every
+snapshot: total = queued + sent + deferred + failed + expired + cancelled + suppressed + uncertain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import cast
+
+from mailspool.contract.codec import decode_outcome
+from mailspool.contract.moves import Snapshot
+from mailspool.contract.records import Outcome
+from mailspool.contract.states import NAME_OF, BatchState, Class, State
+
+_FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
+
+
+def utc(ms: int | str | None) -> datetime | None:
+    """Redis' milliseconds as an aware datetime; None for nothing."""
+    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
+
+
+def json_value(value: object) -> object:
+    """Times are ISO 8601 UTC with a Z, to the second; everything else is itself."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, _Snapshot):
+        return value.to_dict()
+    return value
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    def to_dict(self) -> dict[str, object]:
+        """The JSON object. `class_` is called `class`."""
+        return {field.name.rstrip("_"): json_value(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class BatchStatus(_Snapshot):
+    """One batch, at one moment. `str()` is its one-line report."""
+
+    id: str
+    name: str
+    key: str | None
+    class_: Class
+    state: BatchState
+    total: int
+    queued: int
+    sent: int
+    deferred: int
+    failed: int
+    expired: int
+    cancelled: int
+    suppressed: int
+    uncertain: int
+    created_at: datetime | None
+    send_at: datetime | None
+    expires_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_try: datetime | None
+    rate_per_s: float | None
+    eta_s: int | None
+    waiting_for: str | None
+    done: bool
+    ok: bool
+
+    def __str__(self) -> str:
+        counts = [
+            f"{getattr(self, name):,} {name}"
+            for name in ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
+            if getattr(self, name) or name == "sent"
+        ]
+        return f"{self.total:,}: {', '.join(counts)}"
+
+
+@dataclass(frozen=True)
+class MessageStatus(_Snapshot):
+    """One message. `reply` is the last server reply in one line, `reason` our word for it."""
+
+    id: str
+    batch: str
+    row: int
+    recipient: str
+    state: State
+    attempts: int
+    reply: str | None
+    reason: str | None
+    next_try: datetime | None
+    message_id: str
+    relay: str | None
+    remote_id: str | None
+    first_try: datetime | None
+    last_try: datetime | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class RouteStatus(_Snapshot):
+    """What the workers say about a relay."""
+
+    name: str
+    state: str
+    why: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class SpoolStatus(_Snapshot):
+    """The whole spool, and its latest batches."""
+
+    spool: str
+    durability: str
+    workers: int
+    queued: int
+    deferred: int
+    uncertain: int
+    oldest_s: int | None
+    routes: tuple[RouteStatus, ...]
+    batches: tuple[BatchStatus, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An earlier snapshot of the same batch, for the present speed."""
+
+    at_ms: int
+    handled: int
+
+
+def batch_status(batch: str, seen: Snapshot, sample: Sample | None = None) -> BatchStatus:
+    """`sample`: an earlier look of the same handle; without one the speed is the average since the start."""
+    fields_ = seen.batch
+    total = int(fields_.get("total", 0))
+    counts = {name: int(fields_.get(f"n_{name}", 0)) for name in (*_FINAL_COUNTERS, "deferred")}
+    queued = total - sum(counts.values())
+    stored = fields_["state"]
+    done = stored in ("done", "closed", "purging")
+    rate = None if done else _rate(seen, counts, sample)
+    waiting_for = None if done else _waiting_for(seen, queued)
+    eta_s = None
+    if rate and queued and not waiting_for and not counts["deferred"]:
+        eta_s = round(queued / rate)
+    bad = counts["failed"] + counts["expired"] + counts["uncertain"]
+    return BatchStatus(
+        id=batch,
+        name=fields_.get("name", ""),
+        key=fields_.get("key") or None,
+        class_=cast("Class", fields_["class"]),
+        state=_state(seen),
+        total=total,
+        queued=queued,
+        **counts,
+        created_at=utc(fields_.get("created")),
+        send_at=utc(int(fields_.get("send_at") or 0)),
+        expires_at=utc(int(fields_.get("expires") or 0)),
+        started_at=utc(fields_.get("started")),
+        finished_at=utc(fields_.get("finished")),
+        next_try=_next_try(seen, queued, counts["deferred"]),
+        rate_per_s=rate,
+        eta_s=eta_s,
+        waiting_for=waiting_for,
+        done=done,
+        ok=done and bad == 0,
+    )
+
+
+def handled(status: BatchStatus) -> int:
+    """Messages that came to an end, for speed."""
+    return status.total - status.queued - status.deferred
+
+
+def _state(seen: Snapshot) -> BatchState:
+    stored, verdict = seen.batch["state"], seen.batch.get("verdict")
+    if stored in ("closing", "closed") and verdict == "cancelled":
+        return "cancelled"
+    if stored in ("done", "closed", "purging"):
+        return "done"
+    if stored == "held":
+        return "held"
+    if stored == "loading":
+        return "loading"
+    if int(seen.batch.get("send_at") or 0) > seen.now_ms:
+        return "scheduled"
+    return "done" if stored == "closing" else "active"
+
+
+def _next_try(seen: Snapshot, queued: int, deferred: int) -> datetime | None:
+    due = seen.earliest_due_ms
+    return utc(due) if due is not None and deferred and not queued and due > seen.now_ms else None
+
+
+def _rate(seen: Snapshot, counts: Mapping[str, int], sample: Sample | None) -> float | None:
+    ended = sum(counts[name] for name in _FINAL_COUNTERS)
+    if sample is None:
+        started = seen.batch.get("started")
+        if not started:
+            return None
+        sample = Sample(int(started), 0)
+    passed_s = (seen.now_ms - sample.at_ms) / 1000
+    return round(max(0.0, (ended - sample.handled) / passed_s), 1) if passed_s >= 0.05 else None
+
+
+def _waiting_for(seen: Snapshot, queued: int) -> str | None:
+    """One sentence on what keeps the batch, or None when it is only a matter of throughput."""
+    fields_ = seen.batch
+    if fields_["state"] == "held":
+        return "held by you"
+    send_at = int(fields_.get("send_at") or 0)
+    if send_at > seen.now_ms:
+        start = cast("datetime", utc(send_at)).astimezone()
+        now = cast("datetime", utc(seen.now_ms)).astimezone()
+        return f"starts {start:%H:%M}" if start.date() == now.date() else f"starts {start:%a %d %b %H:%M}"
+    if seen.paused:
+        return "the spool is paused"
+    if seen.live_workers == 0:
+        return "no worker is running"
+    if not seen.able_to_serve:
+        relay = fields_.get("relay")
+        return f"no running worker has the relay {relay}" if relay else "no running worker reads this batch's format"
+    pinned = fields_.get("relay")
+    routes = {name: route for name, route in seen.routes.items() if not pinned or name == pinned}
+    closed = {name: route for name, route in routes.items() if route.get("state", "ok") != "ok"}
+    if routes and len(closed) == len(routes):
+        return "; ".join(f"relay {name} {route['state']}: {route.get('why', '')}" for name, route in closed.items())
+    due = seen.earliest_due_ms
+    if queued == 0 and due is not None and due > seen.now_ms:
+        return f"a later try at {cast('datetime', utc(due)).astimezone():%H:%M:%S}"
+    return None
+
+
+def message_status(
+    batch: str, row: int, recipient: str, stored: bytes | None, *, verdict: str | None, message_id: str
+) -> MessageStatus:
+    """`verdict`: of a closed batch (cancelled, expired); it is the state of whatever is not final."""
+    outcome = decode_outcome(stored) if stored is not None else Outcome("", 0)
+    state: State = NAME_OF.get(outcome.state, "queued")
+    if verdict and state in ("queued", "deferred"):
+        state = cast("State", verdict)
+    return MessageStatus(
+        id=f"{batch}-{row}",
+        batch=batch,
+        row=row,
+        recipient=recipient,
+        state=state,
+        attempts=outcome.attempts,
+        reply=outcome.reply or None,
+        reason=("expired" if state == "expired" else outcome.reason) or None,
+        next_try=utc(outcome.at_ms) if state == "deferred" else None,
+        message_id=message_id,
+        relay=outcome.relay or None,
+        remote_id=_remote_id(outcome.reply) if state == "sent" else None,
+        first_try=utc(outcome.first_ms),
+        last_try=utc(outcome.last_ms),
+        size_bytes=outcome.size or None,
+    )
+
+
+def _remote_id(reply: str) -> str | None:
+    """The receiver's own queue id: `250 2.0.0 Ok: queued as 4CF...` (Postfix), `id=1abc` (Exim), else None."""
+    for mark in ("queued as ", "id="):
+        _, found, rest = reply.partition(mark)
+        if found and rest:
+            return rest.split()[0].strip("<>;,")[:100]
+    return None

@@ -1,0 +1,243 @@
+"""One worker process: what it is made of, how it starts, when it ends, in which order it stops.
+
+`Engine` is used by the command line (a process of its own) and by `Worker` (inline, in somebody's program).
+Stopping: nothing new is picked or fed; what is on the wire finishes, or is aborted at `stop_timeout`; outcomes are
+recorded; chunks are given back; then the connections go. Raises ConfigError (no relay) and what `Link.open` raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from mailspool.contract.keys import Keys
+from mailspool.contract.moves import Arg, Moves
+from mailspool.contract.scripts import scripts
+from mailspool.contract.states import CLASSES, VERSIONS_SERVED, Class
+from mailspool.errors import ConfigError
+from mailspool.redis_server.link import Link
+from mailspool.settings import Settings
+from mailspool.wake import Waker, arq_redis
+from mailspool_worker.arq_side import ArqSide
+from mailspool_worker.clock import RedisClock
+from mailspool_worker.contents import Contents
+from mailspool_worker.events import Events
+from mailspool_worker.feeder import Feeder
+from mailspool_worker.job import Delivery, Parts
+from mailspool_worker.recorder import Recorder
+from mailspool_worker.redis_wire import RedisWire, open_wire
+from mailspool_worker.refusals import Refusals
+from mailspool_worker.routes.choice import Routes
+from mailspool_worker.routes.route import Route, RouteSettings
+from mailspool_worker.schedule import Schedule
+from mailspool_worker.steady import AWAY, SteadyCaller
+from mailspool_worker.upkeep import upkeep
+
+_LEAST_SLOTS = 10
+"""arq takes jobs only when it polls: slots x 100 / 0.05 s is the most mails a second of a class."""
+_AWAY_S = 5.0
+"""An answer that Redis owes for longer: sessions that hold a 354 are let go, nothing new starts."""
+
+
+class Engine:
+    """Everything of one worker process. Belongs to the loop that opens it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: Link,
+        events: Events,
+        *,
+        classes: Sequence[Class] = CLASSES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        relays = settings.relay_table()
+        if not relays:
+            raise ConfigError(settings.no_relay_words())
+        self.settings = settings
+        self.link = link
+        self.events = events
+        self.clock = RedisClock()
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}".replace(".", "-").replace(":", "-")
+        self.ticked = asyncio.Event()
+        self._relays = relays
+        self._tls = tls
+        each = max(_LEAST_SLOTS, settings.max_chunks // 2)
+        self._slots: dict[Class, int] = dict.fromkeys(classes, each)
+        self._background: list[asyncio.Task[None]] = []
+        self._published: dict[str, str] = {}
+
+    # -- start
+
+    async def open(self) -> None:
+        """The link must be open. Returns when the first tick is done: from then on it works."""
+        keys = Keys(self.settings.key_prefix)
+        self.moves = Moves(SteadyCaller(self.link, self.events), keys)
+        script = scripts(keys.prefix)["record"]
+        self.recorder = Recorder(self._connect_recorder, script, self.clock.boot_s)
+        await self.recorder.open()
+        refusals = Refusals(self.recorder, self.clock, self.events)
+        shared = self._route_settings()
+        self.routes = Routes(
+            {
+                name: Route(relay, shared, self.recorder, refusals, self.clock, self.events)
+                for name, relay in self._relays.items()
+            }
+        )
+        self._arq = arq_redis(self.link.make_pool())
+        self.feeder = Feeder(
+            self.moves, Waker(self._arq, keys), self.link, self.clock, self.events,
+            worker=self.name, classes=tuple(self._slots),
+        )  # fmt: skip
+        contents = Contents(self.link, keys)
+        self.delivery = Delivery(
+            Parts(self.moves, contents, self.routes, self.clock, self.events, self.feeder, self.name)
+        )
+        self.arq_side = ArqSide(
+            self.link, keys, self.events, slots=self._slots, deliver=self.delivery.deliver, upkeep=self._upkeep
+        )
+        await self.feeder.beat(self.fields())
+        self.arq_side.start()
+        self._background = [
+            asyncio.create_task(self.feeder.run(self.fields, self.delivery.renew, self.ticked), name="tick"),
+            asyncio.create_task(self.feeder.run_renewals(self.delivery.renew), name="renewals"),
+            asyncio.create_task(self._watch_routes(), name="routes"),
+        ]
+        for task in self._background:
+            task.add_done_callback(self._background_ended)
+
+    def fields(self) -> Mapping[str, Arg]:
+        """What this worker offers; the feeder gives it nothing else."""
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "boot": _boot_id(),
+            "pid_ns": _pid_namespace(),
+            "versions": ",".join(str(version) for version in VERSIONS_SERVED),
+            "relays": ",".join(self._relays),
+            "sessions": sum(len(route.sessions) for route in self.routes),
+            **{f"slots:{class_}": slots for class_, slots in self._slots.items()},
+        }
+
+    def _route_settings(self) -> RouteSettings:
+        settings = self.settings
+        steps, repeat = settings.schedule_steps_s()
+        return RouteSettings(
+            ehlo_name=settings.ehlo(),
+            connect_timeout_s=settings.connect_timeout.total_seconds(),
+            session_age_s=settings.session_age.total_seconds(),
+            session_idle_s=settings.session_idle.total_seconds(),
+            unrecorded=settings.unrecorded_per_session,
+            schedule=Schedule(steps, repeat),
+            jitter=settings.retry_jitter,
+            tls=self._tls,
+        )
+
+    async def _connect_recorder(self, on_lost: Callable[[], None]) -> RedisWire:
+        while True:
+            try:
+                return await open_wire(self.link.where, on_lost)
+            except (*AWAY, TimeoutError) as error:
+                self.events.redis_away(type(error).__name__)
+                await self.link.recover(None)
+
+    # -- while it runs
+
+    async def _watch_routes(self) -> None:
+        """Once a second: deadlines and idle sessions; what people should know of the routes goes to Redis."""
+        while True:
+            away = self.recorder.unanswered_s > _AWAY_S
+            for route in self.routes:
+                route.tick(redis_away=away)
+            if not away:
+                await self._publish_routes()
+            await asyncio.sleep(1.0)
+
+    async def _publish_routes(self) -> None:
+        hset = cast("Callable[..., Awaitable[int]]", self.link.redis.hset)
+        for route in self.routes:
+            name, health = route.relay.name, route.health
+            shown = f"{health.state} {health.why}"
+            if self._published.get(name, "ok ") == shown:
+                continue
+            until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
+            try:
+                await hset(
+                    self.moves.keys.route(name),
+                    mapping={"state": health.state, "why": health.why, "until": until_ms, "worker": self.name},
+                )
+            except AWAY:
+                return  # the next second tries again
+            self._published[name] = shown
+
+    async def _upkeep(self) -> None:
+        await upkeep(self.link, self.moves, self.clock)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.events.bug(task.get_name(), error)
+            self.failed = error
+
+    failed: BaseException | None = None
+    """A background task died of something nobody expected; the process had better end."""
+
+    # -- stop
+
+    async def close(self) -> None:
+        """In order; takes at most `stop_timeout` and a little."""
+        limit_s = self.settings.stop_timeout.total_seconds()
+        self.arq_side.stop_picking()
+        for task in self._background[:1]:
+            task.cancel()  # the tick: no feed, no sweep
+        self.delivery.stop_starting()
+        for route in self.routes:
+            route.stop_starting()
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.delivery.finished()
+                await self.arq_side.jobs_done()
+                await self.recorder.flushed()
+        except TimeoutError:
+            for route in self.routes:
+                await route.close()
+            self.events.warning("stopped_in_doubt", unrecorded=self.recorder.unrecorded)
+            try:
+                async with asyncio.timeout(2.0):
+                    await self.recorder.flushed()
+                    await self.arq_side.jobs_done()
+            except TimeoutError:
+                self.events.warning("stopped_unrecorded", unrecorded=self.recorder.unrecorded)
+        await self._close_all()
+
+    async def _close_all(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.arq_side.close()
+        await self.feeder.close()
+        await self.delivery.close()
+        for route in self.routes:
+            await route.close()
+        await self.recorder.close()
+        try:
+            async with asyncio.timeout(1.0):
+                await self.moves.leave(self.name)
+        except TimeoutError:
+            self.events.warning("heartbeat_left")  # Redis is away; it fades by itself
+        await self._arq.aclose()
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text("ascii").strip() if path.exists() else ""
+
+
+def _pid_namespace() -> str:
+    link = Path("/proc/self/ns/pid")
+    return str(link.readlink()) if link.exists() else ""

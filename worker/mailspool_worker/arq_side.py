@@ -1,0 +1,144 @@
+"""All of the worker that touches arq: two Workers in this process, supervised, and the slow upkeep as cron.
+
+arq hands a fed chunk to one worker, limits the slots and times a job out. It never knows a retry: a job always returns.
+Its Worker dies of some Redis errors and is not reused then: a new Worker on a new pool, after Redis answers again.
+Two Workers: transactional jobs never wait for a slot behind bulk. Never `Worker.close()`: it cancels jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from arq import cron
+from arq.cron import CronJob
+from arq.worker import Worker as ArqWorker
+from arq.worker import func
+
+from mailspool.contract.keys import Keys
+from mailspool.contract.states import Class
+from mailspool.redis_server.link import Link
+from mailspool.wake import JOB_NAME, arq_redis, deserialize, serialize
+from mailspool_worker.events import Events
+from mailspool_worker.job import BUDGET_S
+
+if TYPE_CHECKING:
+    from arq.typing import WorkerCoroutine
+
+POLL_S = 0.05
+"""Wakes a worker in 31 ms at the median for 20 commands a second and 0.3 % of Redis."""
+_READ_LIMIT = 10_000
+"""arq never runs more jobs than this over the whole fleet (running ones stay in its zset)."""
+
+Deliver = Callable[[str, int, int], Awaitable[None]]
+Upkeep = Callable[[], Awaitable[None]]
+
+
+class _Slots(ArqWorker):
+    """arq asks Redis again at every poll about each job that runs here; four round trips a slot are saved."""
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in self.tasks])
+
+
+class ArqSide:
+    """The Workers of one process. `slots`: jobs at once, by class."""
+
+    def __init__(
+        self, link: Link, keys: Keys, events: Events, *, slots: dict[Class, int], deliver: Deliver, upkeep: Upkeep
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._events = events
+        self._slots = slots
+        self._deliver = deliver
+        self._upkeep = upkeep
+        self._workers: dict[Class, ArqWorker] = {}
+        self._supervisors: list[asyncio.Task[None]] = []
+        logging.getLogger("arq").setLevel(logging.ERROR)  # it logs job arguments, a line a job
+
+    def start(self) -> None:
+        self._supervisors = [
+            asyncio.create_task(self._supervise(class_), name=f"arq {class_}") for class_ in self._slots
+        ]
+
+    def stop_picking(self) -> None:
+        for worker in self._workers.values():
+            worker.allow_pick_jobs = False
+
+    async def jobs_done(self) -> None:
+        """Until the jobs that run have returned; call `stop_picking` first."""
+        running: Sequence[asyncio.Task[Any]] = [
+            task for worker in self._workers.values() for task in worker.tasks.values() if not task.done()
+        ]
+        if running:
+            await asyncio.wait(running)
+
+    async def close(self) -> None:
+        """Cancels the Workers, and what jobs still run."""
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+
+    async def _supervise(self, class_: Class) -> None:
+        while True:
+            pool = self._link.make_pool()
+            worker = self._worker(class_, arq_redis(pool))
+            self._workers[class_] = worker
+            try:
+                await worker.async_run()
+            except asyncio.CancelledError:
+                await _end(worker)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever kills arq's worker, a new one takes its place
+                self._events.arq_restarted(class_, type(error).__name__)
+                await _end(worker)
+            finally:
+                await pool.disconnect()
+            await self._link.recover(None)
+
+    def _worker(self, class_: Class, redis: Any) -> ArqWorker:
+        async def deliver(_ctx: dict[str, Any], batch: str, k: int, gen: int) -> None:
+            try:
+                await self._deliver(batch, k, gen)
+            except Exception as error:  # noqa: BLE001 - an exception would make arq log the job; the sweep frees the chunk
+                self._events.bug("deliver", error)
+
+        async def upkeep(_ctx: dict[str, Any]) -> None:
+            try:
+                await self._upkeep()
+            except Exception as error:  # noqa: BLE001 - upkeep is idempotent, and tried again in a minute
+                self._events.bug("upkeep", error)
+
+        slow: list[CronJob] = []
+        if class_ == next(iter(self._slots)):
+            slow = [cron(cast("WorkerCoroutine", upkeep), name="upkeep", second=30, unique=False)]
+        return _Slots(
+            [func(cast("WorkerCoroutine", deliver), name=JOB_NAME)],
+            queue_name=self._keys.queue(class_),
+            redis_pool=redis,
+            cron_jobs=slow,
+            max_jobs=self._slots[class_],
+            poll_delay=POLL_S,
+            queue_read_limit=_READ_LIMIT,
+            job_timeout=timedelta(seconds=BUDGET_S + 60),
+            keep_result=0,
+            max_tries=3,
+            log_results=False,
+            health_check_interval=3600,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            handle_signals=False,
+            ctx={"class": class_},
+        )
+
+
+async def _end(worker: ArqWorker) -> None:
+    """The jobs of a Worker that is gone must not run on unseen."""
+    tasks = [task for task in (*worker.tasks.values(), worker.main_task) if task is not None and not task.done()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,108 @@
+"""What an attempt comes to: verdict + what was known before -> the outcome that is recorded. Pure.
+
+Called by the route when a session reports a reply or a loss. `next_outcome` answers None when nothing is to be
+recorded: the same message goes again at once (another host, another session, without parameters).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailspool.contract.records import Outcome
+from mailspool.contract.states import DEFERRED, FAILED, SENT, UNCERTAIN, UNCERTAIN_TRIES
+from mailspool_worker.classify import Verdict
+from mailspool_worker.schedule import Schedule, next_try_ms
+
+_UNCOUNTED_DELAY_MS = 30_000
+"""After "slow down" the same message waits this long; the route itself goes on with others, more slowly."""
+AT_ONCE = frozenset(("next-host", "reconnect", "plain", "clear", "helo"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt as it ended: when (Redis' clock), over which relay, with how many bytes, and the words about it."""
+
+    now_ms: int
+    relay: str
+    size: int
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings and the batch say about tries."""
+
+    schedule: Schedule
+    jitter: float
+    expires_ms: int
+    holds_doubts: bool
+    rand: Callable[[], float] = random.random
+
+
+def next_outcome(previous: Outcome | None, verdict: Verdict, attempt: Attempt, policy: Policy) -> Outcome | None:
+    """Attempts count per message, over all relays."""
+    if verdict.action == "ok":
+        return _outcome(SENT, attempt.now_ms, previous, verdict, attempt, counts=True)
+    if verdict.final:
+        return _outcome(FAILED, attempt.now_ms, previous, verdict, attempt, counts=True)
+    if verdict.action == "uncertain":
+        return _after_a_doubt(previous, verdict, attempt, policy)
+    if verdict.action in AT_ONCE:
+        return None
+    if verdict.counts_attempt:
+        return _deferred(previous, verdict, attempt, policy)
+    delay_ms = max(int((verdict.pause_s or 0) * 1000), int((verdict.min_delay_s or 0) * 1000), _UNCOUNTED_DELAY_MS)
+    due_ms = min(attempt.now_ms + delay_ms, policy.expires_ms)
+    uncounted = _outcome(DEFERRED, due_ms, previous, verdict, attempt, counts=False)
+    uncounted.strikes = (previous.strikes if previous else 0) + 1
+    return uncounted
+
+
+def _deferred(previous: Outcome | None, verdict: Verdict, attempt: Attempt, policy: Policy) -> Outcome:
+    attempts = (previous.attempts if previous else 0) + 1
+    due_ms = next_try_ms(
+        attempts,
+        _first(previous, attempt),
+        attempt.now_ms,
+        policy.rand(),
+        schedule=policy.schedule,
+        jitter=policy.jitter,
+        min_delay_s=verdict.min_delay_s,
+        expires_ms=policy.expires_ms,
+    )
+    # None: too old for another try. It rests until its batch's deadline, which is what calls it expired.
+    due_ms = policy.expires_ms if due_ms is None else due_ms
+    return _outcome(DEFERRED, due_ms, previous, verdict, attempt, counts=True)
+
+
+def _after_a_doubt(previous: Outcome | None, verdict: Verdict, attempt: Attempt, policy: Policy) -> Outcome:
+    doubts = (previous.doubts if previous else 0) + 1
+    if policy.holds_doubts or doubts >= UNCERTAIN_TRIES:
+        outcome = _outcome(UNCERTAIN, attempt.now_ms, previous, verdict, attempt, counts=True)
+    else:
+        outcome = _deferred(previous, verdict, attempt, policy)
+    outcome.doubts = doubts
+    return outcome
+
+
+def _first(previous: Outcome | None, attempt: Attempt) -> int:
+    return previous.first_ms if previous and previous.first_ms else attempt.now_ms
+
+
+def _outcome(
+    state: str, at_ms: int, previous: Outcome | None, verdict: Verdict, attempt: Attempt, *, counts: bool
+) -> Outcome:
+    return Outcome(
+        state,
+        at_ms,
+        attempts=(previous.attempts if previous else 0) + counts,
+        doubts=previous.doubts if previous else 0,
+        relay=attempt.relay,
+        reply=attempt.reply,
+        reason="" if state == SENT else verdict.reason,
+        first_ms=_first(previous, attempt),
+        last_ms=attempt.now_ms,
+        size=attempt.size,
+    )

@@ -1,0 +1,43 @@
+"""Redis' clock, as this process knows it. No host's clock decides anything.
+
+Every answer that carries Redis' time is an observation; in between time goes on by CLOCK_BOOTTIME, which counts sleep
+and knows no adjustments. `observe` tells whether one of the two has jumped: then nobody sweeps for a while (feeder.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_JUMP_MS = 5_000
+"""More than a slow round trip, less than a lease."""
+
+
+def boot_s() -> float:
+    """Seconds since boot, sleep included; where the system has no such clock, its monotonic one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+class RedisClock:
+    """Redis' milliseconds, estimated."""
+
+    def __init__(self, boot: Callable[[], float] = boot_s) -> None:
+        self.boot_s = boot
+        self._offset_ms = 0.0
+        self._known = False
+
+    def observe(self, now_ms: int) -> bool:
+        """Takes Redis' own `now`; True if the clocks have parted by more than 5 s since the last observation."""
+        offset = now_ms - self.boot_s() * 1000
+        jumped = self._known and abs(offset - self._offset_ms) > _JUMP_MS
+        self._offset_ms = offset
+        self._known = True
+        return jumped
+
+    def now_ms(self) -> int:
+        return int(self._offset_ms + self.boot_s() * 1000)
+
+    def to_boot_s(self, at_ms: int) -> float:
+        """When, on this host's boot clock, Redis' clock will show `at_ms`."""
+        return (at_ms - self._offset_ms) / 1000

@@ -1,0 +1,186 @@
+"""One function per event: the only place that formats a log line or moves a counter. Event names are stable.
+
+Message ids and domains are logged, never a recipient, a body or a secret; addresses inside replies are masked.
+An outcome's line is built only if somebody reads it (`log_level` info or lower): it costs a tenth of a mail.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import msgspec
+import structlog
+
+from mailspool.contract.records import Outcome
+from mailspool.contract.states import NAME_OF, Class
+from mailspool_worker.runs import Item
+from mailspool_worker.smtp.replies import mask_addresses
+
+_ORDER = ("timestamp", "level", "event", "pid")
+
+
+def configure(level: str, form: Literal["auto", "console", "json"]) -> structlog.typing.FilteringBoundLogger:
+    """A logger on stderr: JSON where stderr is no terminal, lines for people where it is."""
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor
+    factory: structlog.typing.WrappedLogger
+    if as_json:
+        renderer = structlog.processors.JSONRenderer(serializer=_json)
+        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    threshold: int = logging.getLevelNamesMapping()[level.upper()]
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        factory(),
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+def _json(event: object, **_options: object) -> bytes:
+    if isinstance(event, dict):
+        event = {name: event[name] for name in _ORDER if name in event} | event
+    return msgspec.json.encode(event, enc_hook=repr)
+
+
+class Counters(msgspec.Struct):
+    """What this process has done since it started."""
+
+    sent: int = 0
+    deferred: int = 0
+    failed: int = 0
+    uncertain: int = 0
+    sessions_opened: int = 0
+
+
+class Events:
+    """`logger` None: nothing is written, only counted (an inline worker of somebody's program)."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger | None) -> None:
+        self.counters = Counters()
+        self._log = logger
+        self._reads_outcomes = logger is not None and logger.is_enabled_for(logging.INFO)
+
+    # -- messages
+
+    def outcome(self, item: Item, outcome: Outcome) -> None:
+        name = NAME_OF[outcome.state]
+        if name == "sent":
+            self.counters.sent += 1
+        elif name == "deferred":
+            self.counters.deferred += 1
+        elif name == "failed":
+            self.counters.failed += 1
+        else:
+            self.counters.uncertain += 1
+        if self._reads_outcomes and self._log is not None:
+            run = item.run
+            fields: dict[str, object] = {
+                "message": f"{run.batch}-{run.first_number + item.index}",
+                "domain": item.row.recipient.rpartition("@")[2],
+                "relay": outcome.relay,
+                "attempts": outcome.attempts,
+                "reply": mask_addresses(outcome.reply),
+            }
+            if outcome.reason:
+                fields["reason"] = outcome.reason
+            if name == "deferred":
+                fields["delay_s"] = round((outcome.at_ms - outcome.last_ms) / 1000)
+            self._log.info(name, **fields)
+
+    # -- batches and runs
+
+    def chunk_leased(self, batch: str, k: int, messages: int) -> None:
+        if self._log is not None:
+            self._log.debug("chunk_leased", batch=batch, chunk=k, messages=messages)
+
+    def chunk_settled(self, batch: str, k: int, answer: str) -> None:
+        if self._log is not None:
+            self._log.debug("chunk_settled", batch=batch, chunk=k, answer=answer)
+
+    def run_lost(self, batch: str, k: int) -> None:
+        if self._log is not None:
+            self._log.warning("run_lost", batch=batch, chunk=k)
+
+    def chunk_suspect(self, batch: str, k: int, lost_runs: int) -> None:
+        if self._log is not None:
+            self._log.warning("chunk_suspect", batch=batch, chunk=k, lost_runs=lost_runs)
+
+    def chunk_unreadable(self, batch: str, k: int, why: str) -> None:
+        if self._log is not None:
+            self._log.error("chunk_unreadable", batch=batch, chunk=k, why=why)
+
+    def batch_expired(self, batch: str, messages: int) -> None:
+        if self._log is not None:
+            self._log.info("batch_expired", batch=batch, messages=messages)
+
+    # -- routes
+
+    def session_opened(self, relay: str, sessions: int) -> None:
+        self.counters.sessions_opened += 1
+        if self._log is not None:
+            self._log.debug("session_opened", relay=relay, sessions=sessions)
+
+    def session_closed(self, relay: str, why: str, accepted: int) -> None:
+        if self._log is not None:
+            self._log.debug("session_closed", relay=relay, why=why, accepted=accepted)
+
+    def session_failed(self, relay: str, stage: str, why: str) -> None:
+        if self._log is not None:
+            self._log.warning("session_failed", relay=relay, stage=stage, why=mask_addresses(why))
+
+    def route_slowed(self, relay: str, sessions: int, why: str) -> None:
+        if self._log is not None:
+            self._log.info("route_slowed", relay=relay, sessions=sessions, why=mask_addresses(why))
+
+    def route_closed(self, relay: str, state: str, why: str, for_s: float) -> None:
+        if self._log is not None:
+            self._log.error("route_closed", relay=relay, state=state, why=mask_addresses(why), for_s=round(for_s))
+
+    def route_open(self, relay: str) -> None:
+        if self._log is not None:
+            self._log.info("route_open", relay=relay)
+
+    # -- the process
+
+    def started(self, **facts: object) -> None:
+        if self._log is not None:
+            self._log.info("worker_started", **facts)
+
+    def stopped(self, **facts: object) -> None:
+        if self._log is not None:
+            self._log.info("worker_stopped", **facts)
+
+    def warning(self, what: str, **facts: object) -> None:
+        if self._log is not None:
+            self._log.warning(what, **facts)
+
+    def redis_away(self, why: str) -> None:
+        if self._log is not None:
+            self._log.warning("redis_away", why=why)
+
+    def arq_restarted(self, class_: Class, why: str) -> None:
+        if self._log is not None:
+            self._log.warning("arq_restarted", queue=class_, why=why)
+
+    def clock_jumped(self) -> None:
+        if self._log is not None:
+            self._log.warning("clock_jumped")
+
+    def bug(self, where: str, error: BaseException) -> None:
+        """An exception that nobody expected: its type and place, not its text (which may hold a body)."""
+        if self._log is not None:
+            last = error.__traceback__
+            while last is not None and last.tb_next is not None:
+                last = last.tb_next
+            at = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else ""
+            self._log.error("bug", where=where, error=type(error).__name__, at=at)

@@ -1,0 +1,127 @@
+"""The tick: heartbeat, sweep, deadlines, feed; and renewing the leases of this process. No leader: every worker ticks.
+
+After a clock jump, or a gap in which this process saw no Redis, nobody is swept or expired for one lease time, and the
+leases of this process are renewed first: whoever lives gets the chance to say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from mailspool.contract.keys import Keys
+from mailspool.contract.moves import Arg, Moves
+from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS, RENEW_EVERY_S, Class
+from mailspool.redis_server.link import Link
+from mailspool.wake import Waker
+from mailspool_worker.clock import RedisClock
+from mailspool_worker.events import Events
+from mailspool_worker.steady import AWAY
+
+TICK_S = 1.0
+_GAP_S = 5.0
+_EXPIRED_A_TICK = 100
+
+
+class Feeder:
+    """Feeds and ticks for the classes that this worker serves."""
+
+    def __init__(
+        self,
+        moves: Moves,
+        waker: Waker,
+        link: Link,
+        clock: RedisClock,
+        events: Events,
+        *,
+        worker: str,
+        classes: Sequence[Class],
+    ) -> None:
+        self._moves = moves
+        self._waker = waker
+        self._link = link
+        self._clock = clock
+        self._events = events
+        self._worker = worker
+        self._classes = tuple(classes)
+        self._keys: Keys = moves.keys
+        self._wished: set[Class] = set()
+        self._feeding: asyncio.Task[None] | None = None
+        self._quiet_until_s = 0.0
+        self._last_tick_s: float | None = None
+
+    # -- feeding
+
+    def wish(self, class_: Class) -> None:
+        """Feed this class soon; wishes that come together become one feed."""
+        if class_ in self._classes:
+            self._wished.add(class_)
+            if self._feeding is None or self._feeding.done():
+                self._feeding = asyncio.create_task(self._feed_wished(), name="feed")
+
+    async def _feed_wished(self) -> None:
+        while self._wished:
+            await self.feed(self._wished.pop())
+
+    async def feed(self, class_: Class) -> None:
+        fed = await self._moves.feed(class_, FEED_GRACE_MS)
+        await self._waker.wake(class_, fed.ids, fed.now_ms)
+
+    # -- the tick
+
+    async def beat(self, fields: Mapping[str, Arg]) -> None:
+        now_ms = await self._moves.beat(self._worker, fields)
+        now_s = self._clock.boot_s()
+        jumped = self._clock.observe(now_ms)
+        gap = self._last_tick_s is not None and now_s - self._last_tick_s > _GAP_S
+        if jumped or gap:
+            self._events.clock_jumped()
+            self._quiet_until_s = now_s + LEASE_MS / 1000
+        self._last_tick_s = now_s
+
+    async def tick(self, fields: Mapping[str, Arg], renew: Callable[[], Awaitable[None]]) -> None:
+        """One beat of everything. `renew` goes first after a gap."""
+        quiet_before = self._quiet_until_s
+        await self.beat(fields)
+        if self._quiet_until_s != quiet_before:
+            await renew()
+        if self._clock.boot_s() >= self._quiet_until_s:
+            for class_ in self._classes:
+                await self._moves.sweep(class_)
+            await self._expire()
+        for class_ in self._classes:
+            await self.feed(class_)
+
+    async def run(
+        self, fields: Callable[[], Mapping[str, Arg]], renew: Callable[[], Awaitable[None]], ticked: asyncio.Event
+    ) -> None:
+        """For ever; sets `ticked` after each."""
+        while True:
+            try:
+                await self.tick(fields(), renew)
+            except AWAY as error:
+                self._events.redis_away(type(error).__name__)
+                await self._link.recover(None)
+                continue
+            ticked.set()
+            await asyncio.sleep(TICK_S)
+
+    async def run_renewals(self, renew: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            await renew()
+
+    async def _expire(self) -> None:
+        due = await self._link.redis.zrangebyscore(
+            self._keys.deadline, "-inf", self._clock.now_ms(), start=0, num=_EXPIRED_A_TICK
+        )
+        for batch in due:
+            name = batch.decode()
+            touched = await self._moves.close(name, "expired")  # checks the deadline by Redis' own clock
+            if touched:
+                self._events.batch_expired(name, touched)
+
+    async def close(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)

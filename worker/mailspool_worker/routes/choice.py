@@ -1,0 +1,97 @@
+"""Which route a message takes: by weight at its first attempt, then the one that gave the 4xx.
+
+Greylisting remembers who came first. Another relay is tried only when that one is closed (connect, handshake, login or
+quota trouble), never because of a verdict on the message. `backup` relays are used only while no other is open.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from mailspool_worker.routes.route import Route
+from mailspool_worker.runs import Item, Run
+
+_LEAST_LATER_MS = 1_000
+_RATE_LATER_LIMIT_S = 15.0
+"""A chunk that found no room in a rate looks again this soon at the latest: a batch may have ended meanwhile."""
+
+
+class Blocked(NamedTuple):
+    """Why messages of a run were not handed out, and when to look again."""
+
+    later_ms: int
+    why: Literal["rate", "closed"]
+    scope: Literal["chunk", "batch"]
+
+
+class Routes:
+    """All routes of a process, by relay name."""
+
+    def __init__(self, routes: Mapping[str, Route], rand: random.Random | None = None) -> None:
+        self.by_name = dict(routes)
+        self._rand = rand or random.Random()  # noqa: S311 - a choice of relay is no secret
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.by_name)
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(list(self.by_name.values()))
+
+    def hand_out(self, run: Run, items: Sequence[Item], left_s: float) -> tuple[list[Item], Blocked | None, int]:
+        """What nobody took, why, and how many were handed out."""
+        wanted: dict[Route, list[Item]] = {}
+        stay: list[Item] = []
+        for item in items:
+            route = self.choose(item)
+            if route is None:
+                stay.append(item)
+            else:
+                wanted.setdefault(route, []).append(item)
+        blocked = self._closed_for(run, items[0]) if stay else None
+        handed = 0
+        for route, group in wanted.items():
+            room = route.grant(group[0], len(group), left_s)
+            taken, rest = group[:room], group[room:]
+            if rest:
+                stay += rest
+                blocked = Blocked(self._later_ms(route), "rate", "chunk" if handed or taken else "batch")
+            if taken:
+                handed += len(taken)
+                run.hand_out(taken)
+                route.put(taken)
+        if blocked is not None and handed:
+            blocked = blocked._replace(scope="chunk")
+        return stay, blocked, handed
+
+    def choose(self, item: Item) -> Route | None:
+        fit = [route for route in self.by_name.values() if self._fits(route, item)]
+        if item.previous is not None and item.previous.relay:
+            for route in fit:
+                if route.relay.name == item.previous.relay and not route.is_closed():
+                    return route
+        usable = [route for route in fit if not route.is_closed()]
+        usable = [route for route in usable if not route.relay.backup] or usable
+        if not usable:
+            return None
+        if len(usable) == 1:
+            return usable[0]
+        return self._rand.choices(usable, weights=[route.relay.weight for route in usable])[0]
+
+    def _fits(self, route: Route, item: Item) -> bool:
+        if item.run.relay:
+            return route.relay.name == item.run.relay
+        domains = route.relay.from_domains
+        return not domains or item.from_domain() in domains
+
+    def _closed_for(self, run: Run, item: Item) -> Blocked:
+        waits = [route.closed_for_s() for route in self.by_name.values() if self._fits(route, item)]
+        later_ms = int(min(waits, default=60.0) * 1000)
+        return Blocked(max(_LEAST_LATER_MS, later_ms), "closed", "batch")
+
+    @staticmethod
+    def _later_ms(route: Route) -> int:
+        rate = route.relay.rate_per_s or 1.0
+        return max(_LEAST_LATER_MS, int(min(_RATE_LATER_LIMIT_S, len(route.lanes) / rate / 2) * 1000))

@@ -1,0 +1,117 @@
+"""Who opens, who sleeps, how fast: a route's decisions. Pure; time (boot clock seconds) is passed in.
+
+Breaker: an opening that failed closes the route for 60 s, doubling to 30 min; a refusal about us (login, quota,
+reputation) for what its verdict says. When the time is over one session probes; its success opens the route again.
+Only connect, handshake and login trouble close a route, never a verdict on a message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+BREAKER_S = 60.0
+BREAKER_LIMIT_S = 1_800.0
+_GROW_EVERY_S = 60.0
+"""A route that was asked to slow down may add one session a minute again."""
+_AT_A_TIME = 2
+"""Openings under way at once: enough to reach 20 sessions in a few round trips, not enough to look like an attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """state ok | waiting (breaker) | paused (somebody must look). `why` is shown to people."""
+
+    state: str = "ok"
+    until_s: float = 0.0
+    why: str = ""
+    failures: int = 0
+
+    def is_closed(self, now_s: float) -> bool:
+        return now_s < self.until_s
+
+    def is_probing(self, now_s: float) -> bool:
+        """The sleep is over, and nothing has gone well since."""
+        return self.failures > 0 and not self.is_closed(now_s)
+
+
+def trouble(health: Health, now_s: float, why: str, *, pause_s: float, limit_s: float, paused: bool) -> Health:
+    """One more failure of the route itself. Failures while it is closed already (of other sessions) change nothing."""
+    if health.is_closed(now_s):
+        return health
+    sleep_s = min(pause_s * 2**health.failures, max(limit_s, pause_s))
+    return Health("paused" if paused else "waiting", now_s + sleep_s, why, health.failures + 1)
+
+
+def well(health: Health, now_s: float) -> Health:
+    """A session opened, or a message was accepted."""
+    return health if health.state == "ok" or health.is_closed(now_s) else Health()
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """How many sessions the route may have. `limit` is configured; `allowed` shrinks and grows below it."""
+
+    limit: int
+    allowed: int
+    changed_s: float = 0.0
+
+    def slower(self, now_s: float, *, one: bool) -> Width:
+        return replace(self, allowed=1 if one else max(1, self.allowed // 2), changed_s=now_s)
+
+    def grown(self, now_s: float) -> Width:
+        steps = int((now_s - self.changed_s) / _GROW_EVERY_S)
+        if self.allowed >= self.limit or steps < 1:
+            return self
+        return replace(self, allowed=min(self.limit, self.allowed + steps), changed_s=now_s)
+
+
+def to_open(health: Health, width: Width, now_s: float, *, waiting: int, idle: int, sessions: int, opening: int) -> int:
+    """How many sessions to open now: one more while work waits, none while the route is closed."""
+    if health.is_closed(now_s):
+        return 0
+    allowed = 1 if health.is_probing(now_s) else width.allowed
+    wanted = min(waiting - idle - opening, allowed - sessions - opening)
+    return max(0, min(wanted, _AT_A_TIME - opening))
+
+
+@dataclass(slots=True)
+class Pace:
+    """A token bucket: `rate_per_s` messages a second, never more than a twentieth of a second's worth at once."""
+
+    rate_per_s: float | None
+    _tokens: float = field(default=1.0, init=False)
+    _at_s: float = field(default=0.0, init=False)
+
+    def take(self, now_s: float) -> bool:
+        if self.rate_per_s is None:
+            return True
+        self._refill(now_s)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def put_back(self) -> None:
+        """The message was not sent after all."""
+        self._tokens += 1.0
+
+    def wait_s(self, now_s: float) -> float:
+        """Until the next token."""
+        if self.rate_per_s is None:
+            return 0.0
+        self._refill(now_s)
+        return max(0.0, (1.0 - self._tokens) / self.rate_per_s)
+
+    def _refill(self, now_s: float) -> None:
+        rate = self.rate_per_s or 0.0
+        if self._at_s:
+            self._tokens = min(max(1.0, rate / 20), self._tokens + (now_s - self._at_s) * rate)
+        self._at_s = now_s
+
+
+def grant(pace: Pace, budget_s: float, *, asked: int, batches: int, waiting_of_batch: int) -> int:
+    """How many messages of one batch the route takes on: its share of what leaves within a run's budget."""
+    if pace.rate_per_s is None:
+        return asked
+    share = int(pace.rate_per_s * budget_s / max(1, batches)) or 1
+    return max(0, min(asked, share - waiting_of_batch))

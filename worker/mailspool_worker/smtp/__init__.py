@@ -1,0 +1,1 @@
+"""SMTP as it lies on the wire: replies, transactions, and the life of one connection."""

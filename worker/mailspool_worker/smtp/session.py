@@ -1,0 +1,500 @@
+"""One SMTP connection's life after its opening: envelopes, bodies, replies, deadlines. Pulls its work from its route.
+
+Where PIPELINING is offered, body + dot + the next message's MAIL RCPT DATA go out in one write (RFC 2920 3.1): one
+round trip a mail. Where not, step by step. All of it is callbacks of the event loop: no task, no future a mail.
+
+The rule that everything here serves: a message's first body byte is written only after the previous outcome of this
+session is recorded (and its own claim, in a claiming run), with lease left, while its batch is live. So at most
+`unrecorded_limit` messages a session are on the wire and unrecorded, whatever crashes.
+
+After a protocol error, a timeout or a withdrawal while a 354 is held the connection is aborted, never reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailspool.content.mime import Rendered
+from mailspool_worker.classify import Loss, Stage
+from mailspool_worker.runs import Item, Place
+from mailspool_worker.smtp import transaction
+from mailspool_worker.smtp.replies import Reply, ReplyError, ReplyParser
+
+_DEADLINE_S = {
+    Stage.MAIL: 300.0,
+    Stage.RCPT: 300.0,
+    Stage.DATA: 120.0,
+    Stage.BODY: 180.0,
+    Stage.DOT: 600.0,
+    None: 300.0,
+    Stage.QUIT: 2.0,
+}
+"""RFC 5321 4.5.3.2; one for a whole reply, never restarted by a drip. QUIT is a courtesy.
+
+None is a reply that is only counted (RSET, a lone dot).
+"""
+_REFUSED_IN_A_ROW = 5
+"""Postfix sleeps a second for each refused recipient from the tenth on, and closes at the twentieth."""
+_REQUEUES = 2
+"""How often a message whose envelope died with its connection is taken as innocent."""
+
+
+class Owner(Protocol):
+    """What a session asks of its route (routes/route.py)."""
+
+    def pull(self) -> Item | None:
+        """The next item in fair order, or None: no work, no rate left, or the route is closed."""
+
+    def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
+        """The attempt's verdict is due: classify and record; `session.recorded` follows."""
+
+    def refused_locally(self, item: Item, why: str) -> None:
+        """It cannot go to this receiver, or cannot be rendered; nothing was sent for it."""
+
+    def untouched(self, item: Item) -> None:
+        """Nothing was sent for it, or nothing that counts: another session may take it."""
+
+    def claim(self, item: Item, session: Session, take_back: bool) -> None:
+        """Record a claim (or take one back); `session.recorded` follows for a claim."""
+
+    def idle(self, session: Session) -> None: ...
+
+    def gone(self, session: Session, why: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a session is done: for load balancers, as Postfix and KumoMTA do."""
+
+    messages: int
+    age_s: float
+    unrecorded: int
+
+
+class Session(asyncio.Protocol):
+    """Idle; envelope out (`_next`); holding a 354; body on the wire (`_current`), maybe with `_next` behind it."""
+
+    def __init__(
+        self, owner: Owner, features: transaction.Features, limits: Limits, clock_s: Callable[[], float]
+    ) -> None:
+        self.features = features
+        self.accepted = 0
+        self.idle_since_s = clock_s()
+        self._owner = owner
+        self._limits = limits
+        self._clock_s = clock_s
+        self._opened_s = clock_s()
+        self._transport: asyncio.Transport | None = None
+        self._parser = ReplyParser()
+        self._expected: deque[Stage | None] = deque()
+        self._deadline_s = float("inf")
+        self._current: Item | None = None
+        self._terminated = False
+        self._pieces: Iterator[memoryview] | None = None
+        self._paused = False
+        self._next: Item | None = None
+        self._refusal: tuple[Stage, Reply] | None = None
+        self._recipient_accepted = False
+        self._replies_for_next = 0
+        self._holds_354 = False
+        self._follow: Item | None = None
+        self._claiming: Item | None = None
+        self._unrecorded = 0
+        self._begun = 0
+        self._refused_in_a_row = 0
+        self._needs_rset = False
+        self._retiring = False
+        self._dead = False
+
+    def __repr__(self) -> str:
+        place = (
+            "dead"
+            if self._dead
+            else "body"
+            if self._current
+            else "354"
+            if self._holds_354
+            else "envelope"
+            if self._next
+            else "idle"
+        )
+        return f"<Session {place} begun={self._begun} accepted={self.accepted} unrecorded={self._unrecorded}>"
+
+    # -- life
+
+    def start(self, transport: asyncio.Transport) -> None:
+        """Called by takeover.py in the same loop turn in which the transport became ours."""
+        self._transport = transport
+        self._advance()
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self._dead or self._next or self._current or self._expected)
+
+    @property
+    def holds_body(self) -> bool:
+        """A body is on the wire and its final reply is out."""
+        return self._current is not None
+
+    def nudge(self) -> None:
+        """There is work, or something that was waited for has changed."""
+        self._advance()
+
+    def retire(self) -> None:
+        """Finish what is on the wire, then QUIT."""
+        self._retiring = True
+        self._advance()
+
+    def abort(self, why: str) -> None:
+        """Drop the connection now. What is on the wire becomes uncertain."""
+        self._lose(Loss.CLOSED, why)
+
+    def abort_waiting(self, why: str) -> None:
+        """Drop it only if no body is on the wire (Redis is away, or the process stops): nothing is in doubt then."""
+        if self._current is None and not self._dead:
+            for item in (self._next, self._follow):
+                if item is not None and not item.claim_asked:
+                    self._give_back(item)
+            self._next = self._follow = None
+            self._lose(Loss.CLOSED, why)
+
+    def check_deadline(self, now_s: float) -> None:
+        if now_s > self._deadline_s and not self._dead:
+            self._lose(Loss.TIMEOUT, "timeout")
+
+    # -- asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        if self._dead:
+            return
+        try:
+            replies = self._parser.feed(data)
+        except ReplyError as error:
+            self._take(error.replies)  # what was complete before the noise counts
+            self._lose(Loss.PROTOCOL, "malformed reply")
+            return
+        self._take(replies)
+        if not self._dead:
+            self._watch()
+            self._advance()
+
+    def _take(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            if not self._expected:
+                self._unsolicited(reply)
+            else:
+                self._on_reply(self._expected.popleft(), reply)
+            if self._dead:
+                return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(Loss.CLOSED, "closed")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._pieces is not None:
+            self._pump()
+
+    # -- replies
+
+    def _on_reply(self, stage: Stage | None, reply: Reply) -> None:
+        if stage is Stage.DOT:
+            item, self._current = self._current, None
+            if item is not None:
+                if 200 <= reply.code < 300:
+                    self.accepted += 1
+                    self._refused_in_a_row = 0
+                self._over(item, Stage.DOT, reply)
+        elif stage is Stage.QUIT:
+            self._lose(Loss.CLOSED, "quit")
+            return
+        elif stage is not None:
+            self._on_envelope_reply(stage, reply)
+        if reply.code == 421 and not self._dead:
+            self._lose(Loss.CLOSED, "421")
+
+    def _on_envelope_reply(self, stage: Stage, reply: Reply) -> None:
+        self._replies_for_next += 1
+        positive = 200 <= reply.code < 300 if stage is not Stage.DATA else 300 <= reply.code < 400
+        if not positive and self._refusal is None:
+            self._refusal = (stage, reply)
+        if stage is Stage.RCPT:
+            self._recipient_accepted = positive and self._refusal is None
+        if stage is Stage.DATA:
+            if positive and self._recipient_accepted:
+                self._holds_354 = True
+            elif positive:
+                # No recipient and yet a 354: a lone dot ends it (RFC 2920 3.1). With a recipient it would deliver.
+                self._write(b".\r\n")
+                self._expected.append(None)
+            self._envelope_complete()
+        elif not self.features.pipelining:
+            if self._refusal is None:
+                self._step(stage)
+            else:
+                self._envelope_complete()
+
+    def _step(self, answered: Stage) -> None:
+        item = self._next
+        if item is None:
+            return
+        if answered is Stage.MAIL:
+            self._write(transaction.rcpt_command(item.row.recipient))
+            self._expected.append(Stage.RCPT)
+        else:
+            self._write(b"DATA\r\n")
+            self._expected.append(Stage.DATA)
+
+    def _envelope_complete(self) -> None:
+        if self._refusal is None or self._next is None:
+            return
+        (stage, reply), item = self._refusal, self._next
+        self._next = None
+        self._needs_rset = True
+        if stage is Stage.RCPT:
+            self._refused_in_a_row += 1
+        self._over(item, stage, reply)
+
+    def _over(self, item: Item, stage: Stage, event: Reply | Loss) -> None:
+        if item.place is Place.DONE:
+            return  # withdrawn meanwhile: whoever withdrew it has counted it
+        self._unrecorded += 1
+        self._owner.attempt_over(item, stage, event, self)
+
+    def _unsolicited(self, reply: Reply) -> None:
+        if self._pieces is not None and self._current is not None:
+            # An answer before the terminator was handed over decides nothing about acceptance: abort, later.
+            item, self._current = self._current, None
+            self._over(item, Stage.BODY, reply)
+            self._lose(Loss.PROTOCOL, "answer in the middle of the body")
+        else:
+            self._lose(Loss.CLOSED if reply.code == 421 else Loss.PROTOCOL, f"unasked {reply.code}")
+
+    # -- being told by the recorder
+
+    def recorded(self, item: Item, accepted: bool) -> None:
+        if item is self._claiming:
+            self._claiming = None
+            self._unrecorded -= 1
+            item.claimed = accepted
+            item.claim_asked = False
+            if not accepted or self._dead:
+                self._next = None
+                self._give_back(item)
+                self._lose(Loss.CLOSED, "claim refused")
+                return
+        else:
+            self._unrecorded -= 1
+            item.run.finished(item)
+        self._advance()
+
+    def not_recorded(self) -> None:
+        """The attempt that was reported leaves no outcome (it goes again at once)."""
+        self._unrecorded -= 1
+
+    # -- deciding what to write
+
+    def _advance(self) -> None:
+        if self._dead or self._transport is None or self._pieces is not None:
+            return
+        if self._holds_354:
+            self._try_body()
+        elif self._next is None and self._current is None and not self._expected:
+            if self._is_spent():
+                self._quit()
+            else:
+                self._begin()
+
+    def _begin(self) -> None:
+        item = self._pull()
+        if item is None:
+            self.idle_since_s = self._clock_s()
+            self._deadline_s = float("inf")
+            self._owner.idle(self)
+            return
+        lead = b"RSET\r\n" if self._needs_rset else b""
+        if self._needs_rset:
+            self._expected.append(None)
+            self._needs_rset = False
+        self._write(lead + self._envelope(item))
+        self._watch()
+
+    def _pull(self) -> Item | None:
+        """The next item that can go to this receiver, rendered."""
+        while not self._is_spent() and (item := self._owner.pull()) is not None:
+            rendered = self._rendered(item)
+            if rendered is not None:
+                self._begun += 1
+                return item
+        return None
+
+    def _rendered(self, item: Item) -> Rendered | None:
+        try:
+            rendered = item.render()
+            transaction.mail_command(rendered, self.features)
+            transaction.rcpt_command(item.row.recipient)
+        except ValueError as error:
+            self._owner.refused_locally(item, f"render: {error}")
+            return None
+        if why := transaction.why_not(rendered, self.features):
+            self._owner.refused_locally(item, why)
+            return None
+        return rendered
+
+    def _is_spent(self) -> bool:
+        return (
+            self._retiring
+            or self._begun >= self._limits.messages
+            or self._refused_in_a_row >= _REFUSED_IN_A_ROW
+            or self._clock_s() - self._opened_s > self._limits.age_s
+        )
+
+    def _envelope(self, item: Item) -> bytes:
+        """The bytes of its envelope (all of it, or its first step), which from here on is what is expected."""
+        item.place = Place.ENVELOPE
+        self._next = item
+        self._refusal = None
+        self._recipient_accepted = False
+        self._replies_for_next = 0
+        self._holds_354 = False
+        mail = transaction.mail_command(item.render(), self.features, plain=item.plain)
+        self._expected.append(Stage.MAIL)
+        if not self.features.pipelining:
+            return mail
+        self._expected.append(Stage.RCPT)
+        self._expected.append(Stage.DATA)
+        return mail + transaction.rcpt_command(item.row.recipient) + b"DATA\r\n"
+
+    def _try_body(self) -> None:
+        item = self._next
+        if item is None or item.place is Place.DONE or not item.run.may_start_body():
+            # A 354 cannot be taken back: the transaction dies with the connection, and nothing was sent.
+            if item is not None:
+                self._give_back(item)
+                self._next = None
+            self._lose(Loss.CLOSED, "withdrawn")
+            return
+        if self._follow is None and self.features.pipelining:
+            self._follow = self._pull()
+        if item.run.claiming:
+            if not item.claimed:
+                if self._claiming is None:
+                    self._claiming = item
+                    item.claim_asked = True
+                    self._unrecorded += 1
+                    self._owner.claim(item, self, take_back=False)
+                return
+            if self._unrecorded:
+                return
+        elif self._unrecorded >= self._limits.unrecorded:
+            return
+        self._send_body(item)
+
+    def _send_body(self, item: Item) -> None:
+        rendered = item.render()
+        self._current, self._next = item, None
+        self._holds_354 = False
+        self._terminated = False
+        item.place = Place.WIRE
+        pieces = transaction.dot_stuffed(rendered.pieces)
+        if rendered.size <= transaction.PIECE_LIMIT:
+            pieces.append(self._tail())
+            self._write(b"".join(pieces))
+            self._watch()
+            return
+        self._pieces = transaction.small_pieces(pieces)
+        self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
+        self._pump()
+
+    def _pump(self) -> None:
+        """Large bodies: as much as the connection takes, the terminator last."""
+        if self._pieces is None or self._transport is None:
+            return
+        for piece in self._pieces:
+            self._transport.write(piece)
+            if self._paused:
+                self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
+                return
+        self._pieces = None
+        self._write(self._tail())
+        self._watch()
+
+    def _tail(self) -> bytes:
+        """The terminator, and behind it the next envelope if one is ready."""
+        self._terminated = True
+        self._expected.append(Stage.DOT)
+        follow, self._follow = self._follow, None
+        if follow is None:
+            return b".\r\n"
+        if follow.place is Place.DONE:
+            return b".\r\n"
+        return b".\r\n" + self._envelope(follow)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _watch(self) -> None:
+        if self._expected:
+            self._deadline_s = self._clock_s() + _DEADLINE_S[self._expected[0]]
+        elif self._pieces is None:
+            self._deadline_s = float("inf")
+
+    def _quit(self) -> None:
+        self._write(b"QUIT\r\n")
+        self._expected.append(Stage.QUIT)
+        self._watch()
+
+    # -- the end
+
+    def _give_back(self, item: Item) -> None:
+        if item.claimed:
+            self._owner.claim(item, self, take_back=True)  # the item is given back when that is recorded
+        else:
+            item.run.give_back(item)
+
+    def _lose(self, loss: Loss, why: str) -> None:
+        """The connection is over: every item on it comes to an end here, once."""
+        if self._dead:
+            return
+        self._dead = True
+        if self._transport is not None:
+            self._transport.abort()
+        current, self._current = self._current, None
+        waiting, self._next = self._next, None
+        follow, self._follow = self._follow, None
+        if current is not None:
+            self._over(current, Stage.DOT if self._terminated else Stage.BODY, loss)
+        if waiting is not None:
+            self._lose_envelope(waiting, loss, alone=current is None)
+        if follow is not None and follow.place is not Place.DONE:
+            self._owner.untouched(follow)
+        self._owner.gone(self, why)
+
+    def _lose_envelope(self, item: Item, loss: Loss, *, alone: bool) -> None:
+        if item.place is Place.DONE:
+            return
+        if item.claimed or item.claim_asked:
+            if item.claimed:
+                self._give_back(item)
+            return  # else `recorded` gives it back
+        if self._refusal is not None:
+            self._over(item, *self._refusal)  # what was read before the loss stands
+            return
+        innocent = not alone or (self.accepted > 0 and self._replies_for_next == 0)
+        if innocent and item.requeued < _REQUEUES:
+            item.requeued += 1
+            self._owner.untouched(item)
+        else:
+            stage = next((s for s in self._expected if s in (Stage.MAIL, Stage.RCPT, Stage.DATA)), Stage.DATA)
+            self._over(item, stage, loss)

@@ -1,0 +1,170 @@
+"""How a session begins: aiosmtplib opens it, then its transport becomes ours. All that goes below aiosmtplib is here.
+
+Of aiosmtplib: connect, starttls, ehlo, is_ehlo_or_helo_needed, login, last_ehlo_response, esmtp_extensions, transport,
+and one private name, `protocol._buffer` (bytes that came with the last reply; tests/worker/smtp/test_takeover.py holds
+the contract). The takeover itself has no await inside: nothing may arrive between the look at the buffer and the new
+protocol. Raises OpenFailed, which says at which stage and with what reply or loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import cast
+
+import aiosmtplib
+
+from mailspool.settings import Relay
+from mailspool_worker.classify import Loss, Stage
+from mailspool_worker.smtp.replies import Reply
+from mailspool_worker.smtp.session import Session
+from mailspool_worker.smtp.transaction import Features
+
+
+class OpenFailed(Exception):  # noqa: N818 - it is caught by name in one place
+    """No session: what happened, and where."""
+
+    def __init__(self, stage: Stage, event: Reply | Loss, words: str) -> None:
+        super().__init__(words)
+        self.stage = stage
+        self.event = event
+        self.words = words
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Worth another try at once: no reply was read that says otherwise."""
+        return (
+            self.event in (Loss.REFUSED, Loss.TIMEOUT, Loss.RESET, Loss.CLOSED, Loss.DNS)
+            and self.stage is not Stage.AUTH
+        )
+
+
+@lru_cache(maxsize=64)
+def tls_context(verify: bool) -> ssl.SSLContext:
+    """Made once: loading the system's certificates takes tens of milliseconds."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def open_session(
+    relay: Relay,
+    make: Callable[[Features], Session],
+    *,
+    ehlo_name: str,
+    timeout_s: float,
+    clear: bool = False,
+    tls: ssl.SSLContext | None = None,
+) -> Session:
+    """Connect, STARTTLS, login, take over. `clear`: STARTTLS failed before, and this relay does not need it."""
+    client = aiosmtplib.SMTP(
+        hostname=relay.host,
+        port=relay.port,
+        use_tls=relay.security == "tls",
+        start_tls=False,
+        tls_context=tls or tls_context(relay.verify),
+        timeout=timeout_s,
+        local_hostname=ehlo_name,
+    )
+    at = [Stage.CONNECT]
+    try:
+        await _open(client, relay, at, clear=clear)
+        return _take_over(client, make)
+    except OpenFailed:
+        _drop(client)
+        raise
+    except (aiosmtplib.SMTPException, OSError, ssl.SSLError, TimeoutError, ValueError) as error:
+        _drop(client)
+        raise _failed(at[0], error) from error
+    except BaseException:
+        _drop(client)  # cancelled: a connection in the middle of an answer is of no use to anybody
+        raise
+
+
+async def _open(client: aiosmtplib.SMTP, relay: Relay, at: list[Stage], *, clear: bool) -> None:
+    await client.connect()
+    at[0] = Stage.EHLO
+    if client.is_ehlo_or_helo_needed:
+        await client.ehlo()
+    offered = client.supports_extension("starttls")
+    if relay.security == "starttls" and not offered:
+        raise OpenFailed(Stage.STARTTLS, Loss.NO_TLS, "TLS is required, and the server does not offer STARTTLS")
+    if relay.security == "starttls" or (relay.security == "opportunistic" and offered and not clear):
+        at[0] = Stage.STARTTLS
+        await client.starttls()
+        at[0] = Stage.EHLO
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
+    if relay.user is not None:
+        at[0] = Stage.AUTH
+        if not client.supports_extension("auth"):
+            raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login")
+        password = relay.password.get_secret_value() if relay.password else ""
+        await client.login(relay.user, password)
+        at[0] = Stage.EHLO
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
+
+
+def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session]) -> Session:
+    transport, protocol = client.transport, client.protocol
+    if transport is None or protocol is None or transport.is_closing():
+        raise OpenFailed(Stage.EHLO, Loss.CLOSED, "the server closed the connection after its greeting")
+    if protocol._buffer:
+        raise OpenFailed(Stage.EHLO, Loss.PROTOCOL, "the server sent something that nobody had asked for")
+    session = make(_features(client))
+    transport.set_protocol(session)
+    session.start(cast("asyncio.Transport", transport))
+    return session
+
+
+def _features(client: aiosmtplib.SMTP) -> Features:
+    offered = client.esmtp_extensions
+    size = offered.get("size", "").strip()
+    limit = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else 0
+    return Features(
+        pipelining="pipelining" in offered,
+        eight_bit="8bitmime" in offered,
+        smtputf8="smtputf8" in offered,
+        size_limit=limit or None,
+        tells_size="size" in offered,
+    )
+
+
+def _drop(client: aiosmtplib.SMTP) -> None:
+    """abort() frees socket and buffers at once; close() on a stalled peer keeps both."""
+    if isinstance(client.transport, asyncio.WriteTransport):
+        client.transport.abort()
+
+
+def _failed(stage: Stage, error: Exception) -> OpenFailed:
+    if isinstance(error, aiosmtplib.SMTPConnectResponseError):
+        return OpenFailed(Stage.BANNER, *_reply(error))
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        if error.code < 200 or error.code > 599:
+            return OpenFailed(stage, Loss.PROTOCOL, "the server answered with something that is no SMTP reply")
+        return OpenFailed(stage, *_reply(error))
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return OpenFailed(Stage.STARTTLS, Loss.TLS, f"TLS failed: {getattr(error, 'verify_message', '') or error}")
+    if isinstance(error.__cause__, socket.gaierror):
+        return OpenFailed(Stage.CONNECT, Loss.DNS, "its name cannot be resolved")
+    if isinstance(error.__cause__, ConnectionRefusedError):
+        return OpenFailed(stage, Loss.REFUSED, "connection refused")
+    if isinstance(error, TimeoutError):
+        return OpenFailed(stage, Loss.TIMEOUT, "no answer in time")
+    if isinstance(error, aiosmtplib.SMTPNotSupported | ValueError):
+        loss = Loss.NO_MECHANISM if stage is Stage.AUTH else Loss.PROTOCOL
+        return OpenFailed(stage, loss, "the server lacks what this relay's settings ask for")
+    if stage is Stage.AUTH and type(error) is aiosmtplib.SMTPException:
+        return OpenFailed(stage, Loss.NO_MECHANISM, "the server offers no login that we speak")
+    return OpenFailed(stage, Loss.CLOSED, "the connection was lost")
+
+
+def _reply(error: aiosmtplib.SMTPResponseException) -> tuple[Reply, str]:
+    reply = Reply.of(error.code, error.message)
+    return reply, reply.text

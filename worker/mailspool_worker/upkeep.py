@@ -1,0 +1,39 @@
+"""Slow, idempotent upkeep, once a minute from arq's cron: silent uploads, batches past their retention, stale arq ids.
+
+In bounded slices, so that nobody waits for it; several workers may do it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailspool.contract.moves import Moves
+from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED
+from mailspool.redis_server.link import Link
+from mailspool_worker.clock import RedisClock
+
+_SLICES = 200
+"""Calls of 100 chunks each for one batch in one round: two million messages a minute."""
+_A_ROUND = 50
+
+
+async def upkeep(link: Link, moves: Moves, clock: RedisClock) -> None:
+    now_ms = clock.now_ms()
+    for upload in await _first(link, moves.keys.loading, now_ms - UPLOAD_ABANDONED_MS):
+        for _ in range(_SLICES):
+            if await moves.collect(upload) != "MORE":
+                break
+    for batch in await _first(link, moves.keys.retire, now_ms):
+        for _ in range(_SLICES):
+            if await moves.purge(batch) != "MORE":
+                break
+    for class_ in CLASSES:
+        for version in VERSIONS_SERVED:
+            start = 0
+            while start >= 0:
+                start = await moves.broom(class_, version, start)
+
+
+async def _first(link: Link, key: str, until_ms: int) -> Sequence[str]:
+    found = await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_ROUND)
+    return [name.decode() for name in found]
