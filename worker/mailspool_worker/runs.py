@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from mailspool.content.mime import Compiled, Rendered
+from mailspool.content.render import RenderError
 from mailspool.contract.records import Outcome, Row
 from mailspool.contract.states import LEASE_MARGIN_S, LEASE_MS, Class
 
@@ -55,7 +56,7 @@ class Item:
         """The domain of the return path, which is what a relay is chosen by; empty if it cannot be rendered."""
         try:
             return self.render().mail_from.rpartition("@")[2]
-        except ValueError:
+        except (RenderError, ValueError):
             return ""  # the session that pulls it finds the same and refuses it
 
 

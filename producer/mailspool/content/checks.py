@@ -11,10 +11,12 @@ import mimetypes
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mailspool.content.address import AddressError, Mailbox, parse_mailbox, parse_mailboxes
 from mailspool.content.render import is_template
 
+_T = TypeVar("_T")
 CELL = 60
 """As much of an offending text as an error shows."""
 
@@ -86,10 +88,15 @@ def mailbox_value(label: str, value: object, *, literal: bool = False) -> str:
     return text
 
 
+def literal_mailbox(label: str, value: object) -> str:
+    """A mailbox in a field that is never a template."""
+    return mailbox_value(label, value, literal=True)
+
+
 def path_value(label: str, value: object) -> str:
-    """A mailbox, or `<>` for no sender at all."""
+    """A mailbox, or `<>` for no sender at all (RFC 5321, 4.5.5)."""
     text = line_value(label, value)
-    return text if text.strip() == "<>" else mailbox_value(label, text, literal=True)
+    return "<>" if text.strip() == "<>" else literal_mailbox(label, text)
 
 
 def mailbox_list(label: str, value: object, *, literal: bool = False) -> tuple[str, ...]:
@@ -106,16 +113,16 @@ def mailbox_list(label: str, value: object, *, literal: bool = False) -> tuple[s
     return lines
 
 
-def _parsed(label: str, text: str, parse: Callable[[str], object]) -> None:
+def _parsed(label: str, text: str, parse: Callable[[str], _T]) -> _T:
     try:
-        parse(text)
+        return parse(text)
     except AddressError as error:
         raise Fault(f'{label} "{text[:CELL]}": {error}.') from None
 
 
-def boxes_of(lines: Iterable[str]) -> list[Mailbox]:
-    """The mailboxes of checked lines."""
-    return [box for line in lines for box in parse_mailboxes(line)]
+def boxes(label: str, lines: Iterable[str]) -> list[Mailbox]:
+    """The mailboxes of lines that hold no template (any more)."""
+    return [box for line in lines for box in _parsed(label, line, parse_mailboxes)]
 
 
 def body_value(label: str, value: object) -> str | None:
@@ -160,7 +167,9 @@ def header_map(value: object) -> dict[str, str]:
 
 def _header_name(name: object) -> None:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise Fault(f"headers: {str(name)[:CELL]!r} is no header name (letters, digits and hyphens; no colon, no space).")
+        raise Fault(
+            f"headers: {str(name)[:CELL]!r} is no header name (letters, digits and hyphens; no colon, no space)."
+        )
     lower = name.lower()
     if lower in _USE_INSTEAD:
         raise Fault(f"headers: use {_USE_INSTEAD[lower]} for {name}.")
@@ -168,6 +177,41 @@ def _header_name(name: object) -> None:
         raise Fault(f"headers: Mailspool writes {name} itself, the same at every attempt.")
     if lower.startswith(("mime-", "content-")):
         raise Fault(f"headers: {name} follows from the content: use text=, html= and attachments=.")
+
+
+def source_value(value: object) -> Path | bytes:
+    """Where an attachment comes from: an existing file, or the content itself."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str | Path):
+        raise Fault(f"Attachment takes a path or bytes, not {type(value).__name__}.")
+    if is_template(str(value)):
+        raise Fault(
+            f'Attachment "{str(value)[:CELL]}": a file for each row ({{{{ }}}} in the path) is not offered yet.'
+        )
+    if "\0" in str(value):
+        raise Fault("The path of an attachment holds a NUL character.")
+    path = Path(value)
+    if not path.is_file():
+        raise Fault(f"{path} is a folder." if path.is_dir() else f"no file {path}.", exit_code=66)
+    return path
+
+
+def attachment_name(value: object, source: Path | bytes | None) -> str:
+    if value is not None:
+        text = line_value("name", value)
+        if not text.strip():
+            raise Fault("The name of an attachment is empty.")
+        return text
+    if isinstance(source, Path):
+        return line_value("The name of an attachment", source.name)
+    raise Fault('Attachment of bytes needs a name: Attachment(data, name="invoice.pdf").')
+
+
+def flag(label: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Fault(f"{label} must be True or False, not {type(value).__name__}.")
+    return value
 
 
 def attachment_type(name: str, value: object) -> str:
@@ -185,8 +229,8 @@ def attachment_type(name: str, value: object) -> str:
 def guessed_type(name: str) -> str:
     """By Python's own table alone: the same name gives the same type on every machine."""
     table = mimetypes.MimeTypes()
-    for ending, kind in _NEW_TYPES.items():
-        table.add_type(kind, ending)
+    for ending, its_type in _NEW_TYPES.items():
+        table.add_type(its_type, ending)
     kind, packed = table.guess_type(Path(name).name.replace("{", "").replace("}", ""))
     if packed is not None:
         return _PACKED.get(packed, "application/octet-stream")

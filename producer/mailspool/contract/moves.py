@@ -185,6 +185,10 @@ class Moves:
         extra = () if data is None else (data,)
         return _text(await self._call("attach", b, u, sha, *extra, now_ms=now_ms))
 
+    async def abandon(self, b: str, u: str, *, now_ms: int = 0) -> str:
+        """OK, TAKEN. Twice: the second call answers TAKEN and changes nothing."""
+        return _text(await self._call("abandon", b, u, now_ms=now_ms))
+
     def load_args(self, b: str, u: str, k: int, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> list[Arg]:
         """Arguments of `load` without the clock, for pipelines of several chunks."""
         if ids is None:

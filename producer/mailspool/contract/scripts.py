@@ -13,6 +13,7 @@ from importlib.resources import files
 from mailspool.contract import states
 
 NAMES = (
+    "abandon",
     "attach",
     "beat",
     "begin",

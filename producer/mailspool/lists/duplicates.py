@@ -13,7 +13,6 @@ receiver are the same is told by 64 bits of a hash with a secret of this process
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
@@ -29,6 +28,7 @@ Policy = Literal["refuse", "first", "all"]
 
 PARTS: Final = 64
 """The table grows part by part, so that no row waits for a million others to be moved (0.1 s at once, else)."""
+_PART_MASK: Final = PARTS - 1
 _SMALLEST: Final = 64
 _two_words = Struct("<QQ").unpack
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -81,6 +81,7 @@ class Duplicates:
 
     def __init__(self, policy: Policy, row_key: str | None = None) -> None:
         self._policy = policy
+        self._compares = policy == "refuse"
         self._row_key = row_key
         self._parts = [_Part() for _ in range(PARTS)] if policy != "all" else []
 
@@ -90,19 +91,20 @@ class Duplicates:
         if self._policy == "all":
             return NEW
         low, high = _two_words(mark)
-        part = self._parts[high & (PARTS - 1)]
+        part = self._parts[high & _PART_MASK]
         index, mask, lows = part.index, part.mask, part.low
         at = low & mask
         while found := index[at]:
             if lows[found] == low and part.high[found] == high:
                 return self._again(part, found, row)
             at = (at + 1) & mask
-        index[at] = len(lows)
+        index[at] = count = len(lows)
         lows.append(low)
         part.high.append(high)
-        part.facts.append(_facts(row) if self._policy == "refuse" else 0)
         part.line.append(row.line)
-        if len(lows) > part.limit:
+        if self._compares:
+            part.facts.append(_facts(row))
+        if count >= part.limit:
             part.grow()
         return NEW
 
@@ -112,28 +114,25 @@ class Duplicates:
         if self._row_key is not None:
             who = f"{who}\0{row.values[self._row_key]}"
         elif self._policy == "all":
-            return blake2b(_all_bytes(who, row), digest_size=16).digest()
+            return blake2b(_encode((who, _facts_of(row, who))), digest_size=16).digest()
         return blake2b(who.encode(), digest_size=16).digest()
 
     def _again(self, part: _Part, found: int, row: ListRow) -> Verdict:
-        if self._policy == "first" or part.facts[found] == _facts(row):
+        if not self._compares or part.facts[found] == _facts(row):
             return REPEAT
         return Verdict("conflict", part.line[found])
 
 
-def _own_values(row: ListRow) -> Mapping[str, object]:
-    """The values with the address as identity spells it: `Ali@x.org` and `ali@x.org` are no different values."""
-    who = identity(row.recipient)
-    if who == row.recipient:
-        return row.values
-    return {name: who if value == row.recipient else value for name, value in row.values.items()}
-
-
 def _facts(row: ListRow) -> int:
     """64 bits of all values, types included (Python's own hash takes 1 for True and -1 for -2)."""
-    values = _own_values(row)
-    return hash(_encode((row.to_name, values if row.plain else wire_values(values))))
+    return hash(_encode(_facts_of(row, identity(row.recipient))))
 
 
-def _all_bytes(who: str, row: ListRow) -> bytes:
-    return _encode([who, row.to_name, wire_values(_own_values(row))])
+def _facts_of(row: ListRow, who: str) -> object:
+    """What rows of one receiver differ in. `Ali@x.org` and `ali@x.org` are not different values."""
+    values = row.values
+    if who != row.recipient:
+        values = {name: who if value == row.recipient else value for name, value in values.items()}
+    if not row.plain:
+        values = wire_values(values)
+    return (row.to_name, values) if row.to_name else values

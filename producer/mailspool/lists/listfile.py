@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from mailspool.errors import InputError, NotFound
-from mailspool.lists.columns import EMAIL, Columns, require_column, variable_name
+from mailspool.lists.columns import EMAIL, Columns, require_column
 from mailspool.lists.jsonl import JsonLines
 from mailspool.lists.plain import AddressLines
 from mailspool.lists.rejects import RejectForm
@@ -112,7 +112,7 @@ class ListFile:
 
     def _open_tap(self) -> Tap:
         if isinstance(self._source, Path):
-            self._tap = Tap(open(self._source, "rb", buffering=0), owned=True)
+            self._tap = Tap(open(self._source, "rb", buffering=0), owned=True)  # noqa: SIM115 - closed by the tap
         else:
             self._tap = Tap(self._source, owned=False)
         if self._stopped:  # stop() came while the file was being opened, and found no tap

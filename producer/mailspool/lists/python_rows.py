@@ -18,8 +18,8 @@ from mailspool.lists.values import check_values, with_article
 PythonRow = str | Mapping[str, object]
 
 
-def refuse_lone_values(rows: object) -> None:
-    """One address or one mapping is iterable, too, but into letters and keys."""
+def program_rows(rows: object) -> Iterable[PythonRow] | AsyncIterable[PythonRow]:
+    """What may be iterated for rows. One address or one mapping may be, too, but into letters and keys."""
     if isinstance(rows, str | bytes):
         raise InputError(
             f"rows is {with_article(rows)}: give Path('customers.csv') for a file, or a list of addresses."
@@ -28,6 +28,7 @@ def refuse_lone_values(rows: object) -> None:
         raise InputError("rows is one mapping: give a list of rows, [row].")
     if not isinstance(rows, Iterable | AsyncIterable):
         raise InputError(f"rows is {with_article(rows)}: give a Path, or an iterable of addresses or mappings.")
+    return rows
 
 
 async def python_batches(

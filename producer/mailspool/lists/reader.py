@@ -28,7 +28,7 @@ from typing import BinaryIO, Protocol, TypeGuard
 from mailspool.errors import InputError
 from mailspool.lists.listfile import ListFile
 from mailspool.lists.problems import Unit
-from mailspool.lists.python_rows import PythonRow, python_batches, refuse_lone_values
+from mailspool.lists.python_rows import PythonRow, program_rows, python_batches
 from mailspool.lists.rejects import RejectForm
 from mailspool.lists.rows import BadRow, Item, ListOptions, ListRow
 from mailspool.lists.stream import Puller, pipe_of
@@ -72,8 +72,7 @@ async def open_rows(source: Rows, options: ListOptions | None = None) -> AsyncIt
     """See the top of this file."""
     options = options or ListOptions()
     if not isinstance(source, Path) and not _is_stream(source):
-        refuse_lone_values(source)
-        yield ProgramRows(source, options)
+        yield ProgramRows(program_rows(source), options)
         return
     file = ListFile(source, options)
     puller = Puller(threaded=_may_be_slow(source))

@@ -80,7 +80,7 @@ class Rejects:
         fd, name = tempfile.mkstemp(prefix=f".{self._target.name}.", dir=self._target.parent)
         self._temporary = Path(name)
         # The BOM is for spreadsheets, which otherwise read UTF-8 in their own code page.
-        self._file = open(fd, "w", encoding="utf-8-sig" if self._headers else "utf-8", newline="")
+        self._file = open(fd, "w", encoding="utf-8-sig" if self._headers else "utf-8", newline="")  # noqa: SIM115
         if self._headers:
             self._csv(self._file, (*self._headers, *REJECT_COLUMNS))
         return self._file

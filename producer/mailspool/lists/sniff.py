@@ -37,7 +37,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`delimiter` only for CSV; `skip`: physical lines before the first one that counts; `empty`: nothing but blanks."""
+    """`delimiter` only for CSV; `skip`: lines before the first one that counts; `empty`: nothing but blanks."""
 
     format: Format
     delimiter: str = ""

@@ -27,7 +27,7 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
 )
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
 
 from mailspool.errors import ConfigError, MailspoolError, SpoolFull, SpoolUnavailable
 from mailspool.redis_server import pool as pools
@@ -192,7 +192,7 @@ class Link:
         """Try until the server answers and takes writes, and read its facts."""
         self._last_reason = None
         retrying = AsyncRetrying(
-            wait=wait_exponential_jitter(initial=FIRST_PAUSE_S, max=LONGEST_PAUSE_S, jitter=FIRST_PAUSE_S),
+            wait=wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S) + wait_random(0, FIRST_PAUSE_S),
             retry=retry_if_exception(self._passes if limit_s is None else self._passes_at_open),
         )
         try:

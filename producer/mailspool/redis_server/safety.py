@@ -80,7 +80,7 @@ def facts_from(info: Mapping[str, str], config: Mapping[str, str]) -> ServerFact
         appendfsync=appendfsync,
         fsync_pauses=pauses,
         durability=_durability(appendonly, appendfsync, pauses),
-        durability_proven=appendfsync is not None,
+        durability_proven=appendfsync is not None or not appendonly,
         eviction_policy=info.get("maxmemory_policy", "noeviction"),
         maxmemory_bytes=int(info.get("maxmemory", "0")),
         used_bytes=int(info.get("used_memory", "0")),

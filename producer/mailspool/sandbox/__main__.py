@@ -49,7 +49,7 @@ def parse(argument: str) -> tuple[_Place, ReceiverOptions]:
 def _path(kind: type, value: object) -> object:
     if issubclass(kind, Path) and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(f"no way to read {kind.__name__}")
+    raise TypeError(f"{value!r} is no path")
 
 
 def _announce(receiver: Receiver) -> None:

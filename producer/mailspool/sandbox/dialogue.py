@@ -57,7 +57,8 @@ class Dialogue:
         if then is Then.READ:
             self._buffer += data
             self._work(now_ms)
-        elif then is Then.WAIT:
+        elif then is Then.WAIT or then is Then.STARTTLS:
+            # In STARTTLS these bytes are already TLS's: the connection reads nothing in clear after the 220.
             self._buffer += data
 
     def resume(self, now_ms: int) -> None:
@@ -70,7 +71,7 @@ class Dialogue:
             talk.events += events
             self._work(now_ms)
 
-    def secured(self) -> None:
+    def secured(self, now_ms: int) -> None:
         """TLS is up after STARTTLS: the session begins again, without what was said in clear (RFC 3207, 4.2)."""
         talk = self.talk
         talk.tls = True
@@ -78,6 +79,7 @@ class Dialogue:
         talk.transaction = None
         talk.user = None
         talk.then = Then.READ
+        self._work(now_ms)
 
     def idle(self) -> None:
         """Nothing came for too long."""

@@ -117,6 +117,7 @@ class ReceiverOptions:
         try:
             context.load_cert_chain(self.certificate, self.key)
         except OSError as error:  # ssl.SSLError is one too
-            reason = error.strerror or "not a PEM certificate with its key"
+            pem = isinstance(error, ssl.SSLError)
+            reason = "not a PEM certificate with its unlocked key" if pem else error.strerror
             raise ConfigError(f"cannot use certificate {self.certificate} with key {self.key}: {reason}") from error
         return context

@@ -73,8 +73,10 @@ class Session(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         dialogue.lost()
-        self._desk.report(dialogue.talk, _now_ms(), flushed=False)
-        self._desk.leave(self)
+        try:
+            self._desk.report(dialogue.talk, _now_ms(), flushed=False)
+        finally:
+            self._desk.leave(self)
 
     def pause_writing(self) -> None:
         """A client that sends and never reads its replies gets no more of our memory."""
@@ -89,6 +91,8 @@ class Session(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection now, without a reply."""
+        if self._upgrade is not None:
+            self._upgrade.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -135,11 +139,22 @@ class Session(asyncio.Protocol):
             transport.abort()
             self.connection_lost(error)
             return
-        if secured is None or self._dialogue is None:
+        except asyncio.CancelledError:
+            # uvloop never ends a handshake whose transport was aborted, so `abort` cancels it.
             transport.abort()
+            self.connection_lost(None)
+            raise
+        if secured is None:
+            # Lost during the handshake, without an error: asyncio then tells nobody but us.
+            self.connection_lost(None)
+            return
+        if self._dialogue is None:
+            secured.abort()
             return
         self._transport = secured
-        dialogue.secured()
+        self._upgrade = None
+        dialogue.secured(_now_ms())
+        self._settle(dialogue, secured)
 
     def _look_at_the_clock(self) -> None:
         """One timer a session, set again only when it fires: cheaper than one a read."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailspool.content.mime import Rendered
+from mailspool.content.render import RenderError
 from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.smtp import transaction
@@ -343,7 +344,7 @@ class Session(asyncio.Protocol):
             rendered = item.render()
             transaction.mail_command(rendered, self.features)
             transaction.rcpt_command(item.row.recipient)
-        except ValueError as error:
+        except (RenderError, ValueError) as error:
             self._owner.refused_locally(item, f"render: {error}")
             return None
         if why := transaction.why_not(rendered, self.features):

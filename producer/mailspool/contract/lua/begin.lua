@@ -19,6 +19,7 @@ local mine = b
 local current = key ~= '' and call('GET', P..'key:'..key)
 if current then
   at(current)
+  if call('HEXISTS', P..'uploads:'..b, u) == 1 then return {'TAKEN'} end     -- it is committed; no second life
   local holder = get('upload')
   local alive = holder and tonumber(call('ZSCORE', P..'loading', holder) or 0) > now - @upload_silent_ms@
   if get('state') == 'loading' then                   -- never committed: nobody is bound by it, not even by its digest

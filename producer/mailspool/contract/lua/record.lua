@@ -17,30 +17,36 @@ while j <= #ARGV do
     answers[#answers + 1] = {'GONE', 'gone'}; counts = nil
   else
     local own = call('HGET', RUN, k) == 'run:'..token
-    local answer, index, write, erase, odd = {own and 'OK' or 'LOST', s}, {}, {}, {}, false
+    local answer, index, last, odd = {own and 'OK' or 'LOST', s}, {}, {}, false
     for q = 1, n do index[q] = ARGV[j + 2 * q - 2] end
-    local olds = call('HMGET', outcomes(k), unpack(index))
+    local olds = n > 0 and call('HMGET', outcomes(k), unpack(index)) or {}
     for q = 1, n do
-      local old, new = olds[q] or nil, ARGV[j + 2 * q - 1]
+      local i, new = index[q], ARGV[j + 2 * q - 1]
+      local old = last[i]; if old == nil then old = olds[q] end     -- the same message may come twice in one call
+      if old == '' then old = false end
       local was, is = letter(old), letter(new)
       if is == 'd' and when(new) > expires then new = deferred_until(expires, new:sub(15)) end
       local ok
       if is == '' then
         ok = own and was == 'c'
-        if ok then erase[#erase + 1] = index[q]; count(counts, was, nil, verdict) end
+        if ok then last[i] = new; count(counts, was, nil, verdict) end
         ok = ok or not old
       else
         if is == 's' then ok = was ~= 's'
         elseif is == 'c' then ok = own and not FINAL[was] and was ~= 'c' and s == 'live'
         else ok = own and not FINAL[was] end
         if ok then
-          write[#write + 1] = index[q]; write[#write + 1] = new
+          last[i] = new
           count(counts, was, is, verdict)
           if is ~= 's' and is ~= 'c' then odd = true end
         end
         ok = ok or old == new
       end
-      if not ok then answer[#answer + 1] = tonumber(index[q]) end
+      if not ok then answer[#answer + 1] = tonumber(i) end
+    end
+    local write, erase = {}, {}
+    for i, new in pairs(last) do
+      if new == '' then erase[#erase + 1] = i else write[#write + 1] = i; write[#write + 1] = new end
     end
     if #write > 0 then call('HSET', outcomes(k), unpack(write)) end
     if #erase > 0 then call('HDEL', outcomes(k), unpack(erase)) end

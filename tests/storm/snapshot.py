@@ -1,0 +1,131 @@
+"""Every key of the server at one moment, as the auditor reads it.
+
+`look(link)` reads them in one script, so that nothing can change meanwhile. All texts are latin-1: bytes come through
+unharmed. A key that is not there reads as empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Final, cast
+
+from mailspool.contract.scripts import Script
+from mailspool.contract.states import Class
+from tests.storm.server import Link
+
+PREFIX: Final = "storm"
+"""Not the default one: a key that some script spells out by hand shows up as a stranger."""
+
+Value = str | dict[str, str] | dict[str, float] | frozenset[str]
+
+_TEXT = """
+local found = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, value = redis.call('TYPE', key).ok, nil
+  if kind == 'string' then value = redis.call('GET', key)
+  elseif kind == 'hash' then value = redis.call('HGETALL', key)
+  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  else value = redis.call('SMEMBERS', key) end
+  found[#found + 1] = key; found[#found + 1] = kind; found[#found + 1] = value
+end
+return found
+"""
+_SCRIPT: Final = Script("look", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=False).hexdigest())
+_NO_HASH: Final[Mapping[str, str]] = {}
+_NO_SCORES: Final[Mapping[str, float]] = {}
+_NO_MEMBERS: Final[AbstractSet[str]] = frozenset()
+
+
+class Snapshot:
+    """Two snapshots are equal when no key, no field, no score differs."""
+
+    __slots__ = ("batches", "raw")
+
+    def __init__(self, raw: dict[str, Value]) -> None:
+        self.raw = raw
+        start = len(PREFIX) + len(":batch:")
+        self.batches = [name[start:] for name in raw if name.startswith(f"{PREFIX}:batch:")]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Snapshot) and self.raw == other.raw
+
+    __hash__ = None  # type: ignore[assignment]  # changed by nobody, but never a key either
+
+    def hash(self, name: str) -> Mapping[str, str]:
+        return cast("Mapping[str, str]", self.raw.get(f"{PREFIX}:{name}", _NO_HASH))
+
+    def scores(self, name: str) -> Mapping[str, float]:
+        return cast("Mapping[str, float]", self.raw.get(f"{PREFIX}:{name}", _NO_SCORES))
+
+    def members(self, name: str) -> AbstractSet[str]:
+        return cast("AbstractSet[str]", self.raw.get(f"{PREFIX}:{name}", _NO_MEMBERS))
+
+    def text(self, name: str) -> str | None:
+        return cast("str | None", self.raw.get(f"{PREFIX}:{name}"))
+
+    # -- one batch
+
+    def batch(self, b: str) -> Mapping[str, str]:
+        return self.hash(f"batch:{b}")
+
+    def due(self, b: str) -> Mapping[str, float]:
+        return self.scores(f"due:{b}")
+
+    def runs(self, b: str) -> Mapping[str, str]:
+        return self.hash(f"run:{b}")
+
+    def rows(self, b: str) -> Mapping[str, str]:
+        return self.hash(f"rows:{b}")
+
+    def outcomes(self, b: str, k: int | str) -> Mapping[str, str]:
+        return self.hash(f"out:{b}:{k}")
+
+    def lost_runs(self, b: str, k: int | str) -> int:
+        return int(self.hash(f"lost:{b}").get(str(k), 0))
+
+    def lease_end(self, c: str, member: str) -> float | None:
+        flight = self.scores(f"flight:{c}").get(member)
+        return self.scores(f"apart:{c}").get(member) if flight is None else flight
+
+    # -- the spool
+
+    def queue(self, c: str, version: str) -> Mapping[str, float]:
+        return self.scores(f"q:{c}:v{version}")
+
+    def arq(self, kind: str, job: str) -> bool:
+        return f"arq:{kind}:{job}" in self.raw
+
+    def paused(self, c: str) -> bool:
+        paused = self.hash("paused")
+        return "spool" in paused or c in paused
+
+    def differing(self, other: Snapshot) -> set[str]:
+        """Names of keys that are not the same in both."""
+        mine, theirs = self.raw, other.raw
+        found = {name for name, value in mine.items() if theirs.get(name) != value}
+        found.update(name for name in theirs if name not in mine)
+        return found
+
+
+def look(link: Link) -> Snapshot:
+    flat = cast("list[object]", link.run(_SCRIPT, (), decode=True))
+    each = iter(flat)
+    return Snapshot({cast("str", name): _value(kind, value) for name, kind, value in zip(each, each, each, strict=True)})
+
+
+def _value(kind: object, value: object) -> Value:
+    if kind == "string":
+        return cast("str", value)
+    flat = cast("list[str]", value)
+    if kind == "set":
+        return frozenset(flat)
+    each = iter(flat)
+    if kind == "hash":
+        return dict(zip(each, each, strict=True))
+    return {member: float(score) for member, score in zip(each, each, strict=True)}
+
+
+def other_class(c: Class) -> Class:
+    return "bulk" if c == "transactional" else "transactional"

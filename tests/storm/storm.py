@@ -1,0 +1,224 @@
+"""One random storm: some hundred steps of everybody at once, then calm, until everything is sent, collected and purged.
+
+`storm(seed, link)` raises Violation; `report` adds the seed and the last calls. Called by the tests and by
+`python -m tests.storm`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from mailspool.contract.scripts import Script
+from mailspool.contract.states import UPLOAD_ABANDONED_MS
+from tests.storm import operators, ops, producers
+from tests.storm.case import AT_REST, Violation, must
+from tests.storm.server import Link
+from tests.storm.snapshot import PREFIX
+from tests.storm.workers import Run, Workers, outcome
+from tests.storm.world import CREW, GOOD_WORKER, World
+
+WORKERS = tuple(CREW)
+PRODUCERS = 5
+ROUNDS = 400
+QUICK_ROUNDS = 12
+ZOMBIE_ROUNDS = 30
+STAYS = frozenset({"workers", "worker", "totals", "turn", "q"})
+"""Kinds of keys that outlive all batches."""
+
+
+class Storm:
+    """The actors of one storm."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.workers = Workers(world)
+        self.producers: list[producers.Producer] = []
+        self.absent: set[str] = set()
+        """Workers that do not beat."""
+
+    def run(self) -> None:
+        for worker in WORKERS:
+            self.world.beat(worker)
+        for _ in range(self.world.dice.randint(200, 450)):
+            self._step()
+        self._calm()
+        self._drain()
+        self._leave_nothing()
+
+    # -- the storm
+
+    def _step(self) -> None:
+        world = self.world
+        jump = world.pick((0, 1, 1, 50, 400, 400, 3000)) if world.chance(0.955) else world.pick((16_000, 16_000, 45_000))
+        world.now += jump
+        for worker in WORKERS:
+            if worker not in self.absent and world.chance(0.6):
+                world.beat(worker)
+        silent = [one for one in self.producers if one.key and one.loads]
+        if silent and world.chance(0.06):
+            self._take_over(world.pick(silent))
+        elif self.workers.ever and world.chance(0.12):
+            self.workers.zombie_speaks()
+        else:
+            self._by_dice(world.dice.random())
+
+    def _by_dice(self, dice: float) -> None:
+        for limit, action in self._actions():
+            if dice < limit:
+                action()
+                return
+
+    def _actions(self) -> tuple[tuple[float, Callable[[], object]], ...]:
+        world = self.world
+        return (
+            (0.15, lambda: operators.tick(world)),
+            (0.31, self._produce),
+            (0.33, lambda: producers.sends_one(world)),
+            (0.51, self._start_a_job),
+            (0.83, self._work),
+            (0.845, lambda: world.do(ops.Hold(world.any_batch()))),
+            (0.88, lambda: world.do(ops.Release(world.any_batch()))),
+            (0.885, lambda: world.do(ops.Close(world.any_batch(), "cancelled"))),
+            (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),
+            (0.935, lambda: operators.reopen(world)),
+            (0.945, lambda: operators.resolve(world)),
+            (0.952, lambda: operators.pause(world)),
+            (0.957, lambda: world.do(ops.Resume(world.any_batch()))),
+            (0.963, lambda: operators.collect(world)),
+            (0.97, lambda: world.do(ops.Purge(world.any_batch()))),
+            (0.975, lambda: operators.broom(world)),
+            (0.982, lambda: operators.ask(world)),
+            (0.99, lambda: self.absent.add(world.pick(WORKERS))),
+            (0.994, self.absent.clear),
+            (1.0, self._worker_dies),
+        )
+
+    def _take_over(self, silent: producers.Producer) -> None:
+        world = self.world
+        second = producers.takes_over(world, silent)
+        if second is None:
+            return
+        self.producers.append(second)
+        for _ in range(world.pick((0, 0, 1, 6))):
+            if silent in self.producers and silent.step is not None:
+                producers.advance(world, silent)
+
+    def _produce(self) -> None:
+        world = self.world
+        if world.chance(0.35) and len(self.producers) < PRODUCERS:
+            self.producers.append(producers.new_producer(world))
+            return
+        if not self.producers:
+            return
+        one = world.pick(self.producers[:2] if world.chance(0.6) else self.producers)
+        for _ in range(world.pick((1, 2, 5))):
+            if world.chance(0.03) or not producers.advance(world, one):
+                self.producers.remove(one)
+                return
+
+    def _start_a_job(self) -> None:
+        world, arq = self.world, self.world.arq
+        if arq.ever and world.chance(0.12):
+            self.workers.start(*world.pick(arq.ever[-8:]), world.pick(WORKERS))
+        elif arq.waiting:
+            c, job = arq.waiting.pop(world.dice.randrange(len(arq.waiting)))
+            self.workers.start(c, job, world.pick(WORKERS))
+        else:
+            operators.tick(world)
+
+    def _work(self) -> None:
+        world, runs = self.world, self.workers.runs
+        if not runs:
+            operators.tick(world)
+        for _ in range(world.pick((1, 3, 8))):
+            if runs:
+                run = world.pick(runs)
+                if world.crashy and world.chance(0.25):
+                    runs.remove(run)
+                else:
+                    self.workers.work(run)
+
+    def _worker_dies(self) -> None:
+        dead = self.world.pick(WORKERS)
+        self.workers.runs[:] = [run for run in self.workers.runs if run.worker != dead]
+
+    # -- the end
+
+    def _calm(self) -> None:
+        world = self.world
+        world.calm = True
+        for what in operators.PAUSABLE:
+            world.do(ops.Unpause(what))
+        for b in list(world.db.batches):
+            world.do(ops.Release(b))
+            world.do(ops.Resume(b))
+
+    def _drain(self) -> None:
+        """One good worker sends all the rest; zombies go on for a while."""
+        world = self.world
+        for rounds in range(ROUNDS):
+            world.now += 4000 if rounds < QUICK_ROUNDS else 60_000
+            world.beat("w1", GOOD_WORKER)
+            if self.workers.runs and rounds < ZOMBIE_ROUNDS:
+                self.workers.work(world.pick(self.workers.runs))
+            operators.tick(world)
+            for c, job in world.arq.waiting:
+                if any(job in world.db.queue(c, version) for version in ("1", "2")):
+                    run = self.workers.start(c, job, "w1")
+                    if run:
+                        self._send_all(run)
+            world.arq.waiting.clear()
+            states = {world.db.batch(b)["state"] for b in world.db.batches}
+            if states <= AT_REST | {"loading"} and (rounds > QUICK_ROUNDS or not self.workers.runs):
+                return
+        left = [b for b in world.db.batches if world.db.batch(b)["state"] not in AT_REST | {"loading"}]
+        raise Violation("stranded", [(b, world.db.batch(b), world.db.due(b), world.db.runs(b)) for b in left])
+
+    def _send_all(self, run: Run) -> None:
+        world, claims = self.world, self.world.claiming or run.suspect
+        for i in run.todo:
+            if claims:
+                claim = ops.Record(((run.b, run.k, run.token, ((i, outcome("c", world.now)),)),))
+                told = world.do(claim)[0]
+                if told.kind != "OK" or told.refused:
+                    continue
+            self.workers.leaves(run, i)
+            world.do(ops.Record(((run.b, run.k, run.token, ((i, outcome("s", world.now)),)),)))
+        world.do(ops.Settle(run.b, run.k, run.token))
+        world.job_ends(run.c, run.job)
+        self.workers.runs.remove(run)
+
+    def _leave_nothing(self) -> None:
+        world = self.world
+        for c in ("transactional", "bulk"):
+            must(world.do(ops.AskDrained(c)) == (0, 0), "drained, and not so", c)
+        world.now += UPLOAD_ABANDONED_MS + 100_000
+        for u in list(world.db.scores("loading")):
+            must(world.do(ops.Collect(u)) == "OK", "an abandoned upload", u)
+        for b in list(world.db.batches):
+            must(world.do(ops.Purge(b)) == "OK", "a batch past its retention", b)
+        for c, version in (("transactional", 1), ("transactional", 2), ("bulk", 1), ("bulk", 2)):
+            world.do(ops.Broom(c, version))
+        kinds = {name.split(":")[1] for name in world.db.raw if name.startswith(PREFIX)}
+        must(kinds <= STAYS, "left behind", kinds - STAYS)
+        for c in ("transactional", "bulk"):
+            must(not any(int(n) for n in world.db.hash(f"totals:{c}").values()), "totals of nothing", c)
+
+
+def storm(seed: int, link: Link, others: Mapping[str, Script] | None = None) -> Counter[str]:
+    """What happened, by name, in a storm without a violation."""
+    world = World(seed, link, others)
+    try:
+        Storm(world).run()
+    except Violation as violation:
+        violation.add_note(report(world))
+        raise
+    world.counts["mails"] += sum(world.wired.values())
+    world.counts["repeats"] += sum(n - 1 for n in world.wired.values() if n > 1)
+    return world.counts
+
+
+def report(world: World) -> str:
+    calls = "\n".join(f"  {now} {op} -> {answer}" for now, op, answer in world.log)
+    return f"seed {world.seed}; the last calls:\n{calls}"

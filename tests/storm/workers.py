@@ -1,0 +1,240 @@
+"""Workers: they lease, claim, put on the wire, record in groups, renew, detach, settle, die, freeze, return as zombies.
+
+One Run is one worker working on one fed chunk. Called by storm.py. Beside the auditor these actors check what only the
+wire knows: nothing leaves that may not, a claiming batch never repeats, a `sent` that somebody knows is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mailspool.contract.codec import decode_outcome, decode_rows, encode_outcome
+from mailspool.contract.moves import Leased, Recorded
+from mailspool.contract.records import Outcome
+from mailspool.contract.states import LEASE_MS, SUSPECT_RUNS, Class
+from tests.storm import ops
+from tests.storm.case import must, num
+from tests.storm.world import World
+
+MARGIN_MS = 5_000
+NEVER = -1
+
+
+@dataclass
+class Run:
+    """What a worker knows of its chunk. `wire`: the message whose last check is done, or None."""
+
+    b: str
+    k: int
+    token: str
+    job: str
+    c: Class
+    worker: str
+    rows: int
+    todo: list[int]
+    attempts: dict[int, int]
+    until: int
+    lost: int
+    stopped: bool
+    buffer: list[tuple[int, bytes]] = field(default_factory=list)
+    wire: int | None = None
+    claimed: bool = False
+    detached: bool = False
+
+    @property
+    def suspect(self) -> bool:
+        return self.lost >= SUSPECT_RUNS
+
+
+def outcome(letter: str, at_ms: int, attempts: int = 0, now: int = 0) -> bytes:
+    return encode_outcome(Outcome(letter, at_ms, attempts, 0, "main", "250 ok", "", now, now, 1234))
+
+
+class Workers:
+    """All runs of a storm, and the tokens of those that were."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.runs: list[Run] = []
+        self.ever: list[Run] = []
+
+    # -- a job begins
+
+    def start(self, c: Class, job: str, worker: str) -> Run | None:
+        world = self.world
+        b, k, gen = world.keys.parse_job_id(job)
+        world.job_starts(job)
+        if world.chance(0.06) and not world.calm:
+            return None
+        token = f"{worker}.{world.number()}"
+        answer = world.do(ops.Lease(b, k, gen, token, world.crew[worker].relays))
+        if not isinstance(answer, Leased):
+            world.job_ends(c, job)
+            return None
+        run = self._run(answer, b, k, f"{gen}:{token}", job, c, worker)
+        self.ever.append(run)
+        self.runs.append(run)
+        return run
+
+    def _run(self, lease: Leased, b: str, k: int, token: str, job: str, c: Class, worker: str) -> Run:
+        rows = len(decode_rows(lease.rows))
+        outs = {i: decode_outcome(data) for i, data in lease.outcomes.items()}
+        todo = [i for i in range(rows) if i not in outs or (outs[i].state == "d" and outs[i].at_ms <= lease.now_ms)]
+        attempts = {i: outs[i].attempts if i in outs else 0 for i in range(rows)}
+        until = lease.now_ms + LEASE_MS
+        return Run(b, k, token, job, c, worker, rows, todo, attempts, until, lease.lost_runs, lease.state != "live")
+
+    # -- one step of a run
+
+    def work(self, run: Run) -> None:
+        """Whatever this run does next; now and then its process dies instead."""
+        world = self.world
+        dice = world.dice.random()
+        dies = dice < (0.7 if world.crashy and run.lost else 0.07)
+        if dies and (run.wire is not None or not run.suspect):
+            self.runs.remove(run)
+        elif run.wire is not None:
+            self._on_the_wire(run, run.wire)
+        elif dice < 0.17:
+            self._renews(run)
+        elif dice < 0.24 and not run.detached:
+            run.detached = world.do(ops.Detach(run.b, run.k, run.token)) == "OK"
+        elif run.todo and not run.stopped and world.now <= run.until - MARGIN_MS:
+            self._takes_next(run)
+        elif run.buffer:
+            self.record(run)
+        else:
+            self._settles(run)
+
+    def _renews(self, run: Run) -> None:
+        mates = [mate for mate in self.runs if mate.worker == run.worker and self.world.chance(0.5)]
+        runs = [run, *(mate for mate in mates if mate is not run)]
+        answers = self.world.do(ops.Renew(tuple((one.b, one.k, one.token) for one in runs)))
+        for one, answer in zip(runs, answers, strict=True):
+            one.stopped |= answer != "live"
+            one.until = NEVER if answer == "LOST" else self.world.now + LEASE_MS
+
+    def _takes_next(self, run: Run) -> None:
+        """Record the previous, claim the next where that is asked, and pass the last check before the body."""
+        world = self.world
+        i = run.todo.pop()
+        run.claimed = world.claiming or run.suspect
+        if run.claimed or run.buffer:
+            told = self.record(run, claim=i if run.claimed else None)
+            state, mine = told.state, told.kind == "OK"
+            claim_stands = run.claimed and i not in told.refused
+        else:
+            state = world.do(ops.Renew(((run.b, run.k, run.token),)))[0]
+            mine, claim_stands = state != "LOST", False
+            run.until = world.now + LEASE_MS
+        if not mine or state != "live" or (run.claimed and not claim_stands):
+            run.stopped = True
+            if claim_stands:
+                run.buffer.append((i, b""))
+            return
+        self._may_go_on_the_wire(run, i)
+        run.wire = i
+        if world.chance(0.8):
+            self.work(run)
+
+    def _may_go_on_the_wire(self, run: Run, i: int) -> None:
+        world, db = self.world, self.world.db
+        fields = db.batch(run.b)
+        may = fields["state"] == "live" and not db.paused(run.c)
+        may = may and num(fields, "send_at") <= world.now < num(fields, "expires")
+        must(may and db.runs(run.b).get(str(run.k)) == f"run:{run.token}", "sends although it may not", run, fields)
+        written = db.outcomes(run.b, run.k).get(str(i), " ")
+        must(written[0] == "c" if run.claimed else written[0] in " d", "sends what is not open", run, i, written)
+        must(i < len(world.records.batches[run.b].chunks[run.k]), "sends what nobody committed", run, i)
+
+    def _on_the_wire(self, run: Run, i: int) -> None:
+        world = self.world
+        run.wire = None
+        end = world.dice.random()
+        if end < 0.12:
+            if run.claimed:
+                run.buffer.append((i, b""))
+            return
+        run.attempts[i] += 1
+        letter, at_ms = "s", world.now
+        if end < 0.7:
+            self.leaves(run, i)
+        else:
+            wait = world.pick((1, 5000, 5000, 20_000, 400_000, 700_000))
+            letter = world.pick("ddfux")
+            at_ms += wait if letter == "d" else 0
+        run.buffer.append((i, outcome(letter, at_ms, run.attempts[i], world.now)))
+
+    def leaves(self, run: Run, i: int) -> None:
+        """A mail is handed over. From here on it is a fact, whatever becomes of its run."""
+        world, place = self.world, (run.b, run.k, i)
+        world.wired[place] += 1
+        once = world.wired[place] <= 1 + world.redone[place]
+        must(once or not world.claiming, "a claiming batch repeated", place, world.wired[place])
+
+    # -- what is known is written
+
+    def record(self, run: Run, claim: int | None = None) -> Recorded:
+        """One call for all that waits in this process: this run's, its mates', and now and then some of it twice."""
+        world = self.world
+        mates = [mate for mate in self.runs if mate.worker == run.worker and mate.buffer and mate is not run]
+        runs = [run, *(mate for mate in mates if world.chance(0.5))]
+        groups = [(one.b, one.k, one.token, self._waiting(one)) for one in runs]
+        if claim is not None:
+            b, k, token, waiting = groups[0]
+            groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts[claim], world.now))))
+        if world.chance(0.05) and self.ever:
+            groups.append(self._zombie_group(world.pick(self.ever[-12:])))
+        answers = world.do(ops.Record(tuple(groups)))
+        for one, answer in zip(runs, answers, strict=False):
+            one.stopped |= answer.kind != "OK" or answer.state != "live"
+            if answer.kind != "GONE":
+                outs = world.db.outcomes(one.b, one.k)
+                sent = [i for i, data in one.buffer if data[:1] == b"s"]
+                must(all(outs[str(i)][0] == "s" for i in sent), "a known sent was dropped", one)
+            one.buffer = []
+        return answers[0]
+
+    def _waiting(self, run: Run) -> tuple[tuple[int, bytes], ...]:
+        """A recorder that lost its connection writes some of it a second time."""
+        twice = run.buffer[:1] if self.world.chance(0.1) else []
+        return (*run.buffer, *twice)
+
+    def _settles(self, run: Run) -> None:
+        world = self.world
+        why = scope = ""
+        later_ms = 0
+        if not world.calm and world.chance(0.28):
+            why, scope = world.pick(("rate", "closed")), world.pick(("chunk", "batch"))
+            later_ms = world.pick((1000, 5000, 100_000))
+        world.do(ops.Settle(run.b, run.k, run.token, later_ms, why, scope or "chunk"))
+        world.job_ends(run.c, run.job)
+        self.runs.remove(run)
+        if world.chance(0.5):
+            world.feed(run.c)
+
+    # -- those that should be silent
+
+    def zombie_speaks(self) -> None:
+        """A run that is over, dead or frozen says something all the same."""
+        world = self.world
+        run = world.pick(self.ever[-12:])
+        if run in self.runs:
+            return
+        dice = world.dice.random()
+        if dice < 0.8:
+            world.do(ops.Record((self._zombie_group(run),)))
+        elif dice < 0.9:
+            why, scope = world.pick(("", "rate", "closed")), world.pick(("chunk", "batch"))
+            world.do(ops.Settle(run.b, run.k, run.token, 5000, why, scope))
+        elif dice < 0.95:
+            world.do(ops.Renew(((run.b, run.k, run.token),)))
+        else:
+            world.do(ops.Detach(run.b, run.k, run.token))
+
+    def _zombie_group(self, run: Run) -> ops.Group:
+        world = self.world
+        letter = world.pick("suxc" if world.claiming else "sdfuxc")
+        at_ms = world.now + 700_000 * (letter == "d")
+        i = world.dice.randrange(run.rows)
+        return run.b, run.k, run.token, ((i, outcome(letter, at_ms, 1, world.now)),)

@@ -1,0 +1,170 @@
+"""One storm's world: the server, the clock, the dice, what callers know, and the auditor behind every step.
+
+Actors call `world.do(op)`; it sends the move, sends it again now and then (nothing may change), lets the records learn
+and the auditor look. Plain writes that no move makes (workers' beats, arq's own keys) go through `world.write`.
+Raises Violation.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from mailspool.contract.keys import Keys
+from mailspool.contract.moves import Arg, Moves
+from mailspool.contract.scripts import Script
+from mailspool.contract.states import Class
+from tests.storm import ops
+from tests.storm.audit import Auditor
+from tests.storm.case import Step, Violation, must
+from tests.storm.records import Records
+from tests.storm.server import Link, LinkCaller, ScriptError, drive
+from tests.storm.snapshot import PREFIX, Snapshot, look
+
+A = TypeVar("A")
+START_MS = 1_700_000_000_000
+AGAIN = 0.2
+"""How often a move is sent twice, as redis-py does after a lost answer."""
+REMEMBERED = 20
+
+
+@dataclass(frozen=True)
+class WorkerKind:
+    """What a worker says it can do."""
+
+    relays: tuple[str, ...]
+    versions: tuple[str, ...]
+
+
+CREW: Mapping[str, WorkerKind] = {
+    "w0": WorkerKind(("main",), ("1",)),
+    "w1": WorkerKind(("main", "alt"), ("1", "2")),
+    "w2": WorkerKind(("alt",), ("1",)),
+}
+"""Nobody has the relay `gone`; one cannot read records of version 2."""
+GOOD_WORKER = WorkerKind(("main", "alt", "gone"), ("1", "2"))
+
+
+@dataclass
+class Arq:
+    """The ids that arq holds, and ids that it once held: jobs come late, and twice."""
+
+    waiting: list[tuple[Class, str]] = field(default_factory=list)
+    ever: list[tuple[Class, str]] = field(default_factory=list)
+
+
+class World:
+    """`World(seed, link)` empties the server."""
+
+    def __init__(self, seed: int, link: Link, others: Mapping[str, Script] | None = None) -> None:
+        self.seed = seed
+        self.dice = random.Random(seed)
+        self._numbers = 0
+        self.link = link
+        self.keys = Keys(PREFIX)
+        self.moves = Moves(LinkCaller(link, others), self.keys)
+        self.now = START_MS
+        self.claiming = self.chance(0.4)
+        self.crashy = self.chance(0.25)
+        self.calm = False
+        """Towards the end nothing more goes wrong on purpose."""
+        self.records = Records()
+        self.auditor = Auditor()
+        self.arq = Arq()
+        self.crew: dict[str, WorkerKind] = {}
+        self.log: deque[tuple[int, object, object]] = deque(maxlen=REMEMBERED)
+        self.counts: Counter[str] = Counter()
+        self.wired: Counter[tuple[str, int, int]] = Counter()
+        self.redone: Counter[tuple[str, int, int]] = Counter()
+        link.command("FLUSHALL")
+        self._seen: Snapshot | None = None
+
+    # -- the server
+
+    @property
+    def db(self) -> Snapshot:
+        if self._seen is None:
+            self._seen = look(self.link)
+        return self._seen
+
+    def write(self, *commands: Sequence[Arg]) -> None:
+        """Plain commands of a worker or of arq."""
+        for words in commands:
+            self.link.command(*words)
+        self._seen = None
+
+    def do(self, op: ops.Op[A], again: float = AGAIN) -> A:
+        pre = self.db
+        answer = self._send(op)
+        post = look(self.link)
+        self._seen = post
+        self.log.append((self.now, op, answer))
+        self.counts[type(op).__name__] += 1
+        if op.refused(answer):
+            must(pre == post, "a refusal changed something", op, answer, self._difference(pre, post))
+        if op.REPEATABLE and self.dice.random() < again:
+            self._send_again(op, answer, post)
+        self.records.learn(op, answer, self.now)
+        self.auditor.check(Step(op, answer, pre, post, self.now, self.records))
+        return answer
+
+    def _send(self, op: ops.Op[A]) -> A:
+        try:
+            return drive(op.send(self.moves, self.now))
+        except ScriptError as error:
+            raise Violation("a script broke", op, str(error)) from error
+
+    def _send_again(self, op: ops.Op[A], answer: A, post: Snapshot) -> None:
+        second = self._send(op)
+        now = look(self.link)
+        must(now == post, "sent twice, and something changed", op, self._difference(post, now))
+        if op.SAME_ANSWER:
+            must(answer == second, "sent twice, and another answer", op, answer, second)
+
+    def _difference(self, pre: Snapshot, post: Snapshot) -> dict[str, tuple[object, object]]:
+        return {name: (pre.raw.get(name), post.raw.get(name)) for name in pre.differing(post)}
+
+    # -- the dice
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def chance(self, of: float) -> bool:
+        return self.dice.random() < of
+
+    def pick(self, of: Sequence[A]) -> A:
+        return self.dice.choice(of)
+
+    def any_batch(self) -> str:
+        return self.pick(self.db.batches or ["b0"])
+
+    # -- workers and arq, which write keys of their own
+
+    def beat(self, worker: str, kind: WorkerKind | None = None) -> None:
+        self.crew[worker] = kind or CREW[worker]
+        relays, versions = ",".join(self.crew[worker].relays), ",".join(self.crew[worker].versions)
+        fields = ("relays", relays, "versions", versions, "slots:transactional", 1, "slots:bulk", 1)
+        self.write(("HSET", self.keys.worker(worker), *fields), ("ZADD", self.keys.workers, self.now, worker))
+
+    def enqueue(self, c: Class, job: str) -> None:
+        version = self.db.batch(self.keys.parse_job_id(job)[0])["v"]
+        self.write(("SET", f"arq:job:{job}", 1), ("ZADD", f"{PREFIX}:q:{c}:v{version}", 1, job))
+        self.arq.waiting.append((c, job))
+        self.arq.ever.append((c, job))
+
+    def job_starts(self, job: str) -> None:
+        self.write(("SET", f"arq:in-progress:{job}", 1))
+
+    def job_ends(self, c: Class, job: str) -> None:
+        queues = (("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2))
+        self.write(*queues, ("DEL", f"arq:job:{job}", f"arq:in-progress:{job}"))
+
+    def feed(self, c: Class) -> None:
+        """Feed, and tell arq; now and then the feeder dies in between."""
+        for job in self.do(ops.Feed(c)).ids:
+            if self.calm or self.chance(0.85):
+                self.enqueue(c, job)
