@@ -7,7 +7,7 @@ move may be sent twice, so a short outage is not seen at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import cast
 
 from redis.exceptions import BusyLoadingError, ReadOnlyError
@@ -60,7 +60,10 @@ class Connection:
         return cls(settings, link)
 
     async def command(self, *words: Arg) -> object:
-        """One plain Redis command, sent again over a short outage: for reads, and for writes that may be doubled."""
+        """One plain Redis command, sent again over a short outage: for reads, and for writes that may be doubled.
+
+        Answers come as redis-py shapes them (HGETALL a dict, SMEMBERS a set, TIME a tuple).
+        """
         execute = cast("Callable[..., Awaitable[object]]", self.link.redis.execute_command)
         while True:
             try:
@@ -70,7 +73,15 @@ class Connection:
 
     async def strings(self, *words: Arg) -> list[str]:
         """The same for answers that are lists of names."""
-        return [name.decode() for name in cast("list[bytes]", await self.command(*words))]
+        return [name.decode() for name in cast("Iterable[bytes]", await self.command(*words))]
+
+    async def hash(self, key: str) -> dict[bytes, bytes]:
+        """A whole hash."""
+        return cast("dict[bytes, bytes]", await self.command("HGETALL", key))
+
+    async def fields(self, key: str) -> dict[str, str]:
+        """A whole hash of names and words."""
+        return {name.decode(): value.decode() for name, value in (await self.hash(key)).items()}
 
     def wake(self, class_: Class, ids: Sequence[str], now_ms: int) -> None:
         """arq's enqueue follows in a task that `close` awaits; if this process dies first, the sweep heals it."""

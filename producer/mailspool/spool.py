@@ -31,7 +31,7 @@ from mailspool.message import Message
 from mailspool.rowfeed import BadRowPolicy, Counted, DuplicatePolicy, RowFeed
 from mailspool.settings import Settings
 from mailspool.single import send_copies
-from mailspool.specs import Envelope, literal_spec, template_spec
+from mailspool.specs import literal_spec, template_spec
 from mailspool.status import BatchStatus, SpoolStatus
 from mailspool.terms import Terms
 from mailspool.upload import Upload

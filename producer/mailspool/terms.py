@@ -54,7 +54,9 @@ class Terms:
         on_uncertain: OnUncertain | None,
         relay: str | None,
         hold: bool,
+        known_key: bool,
     ) -> Terms:
+        """`known_key`: a batch with this key exists; its terms stand, and past dates are not looked at again."""
         if class_ not in CLASSES:
             raise InputError(f'class "{class_}" is neither transactional nor bulk')
         policy = on_uncertain or settings.on_uncertain
@@ -62,7 +64,7 @@ class Terms:
             raise InputError(f'on_uncertain "{policy}" is neither resend nor hold')
         _check_word("key", key, _KEY_LIMIT)
         _check_word("name", name, _NAME_LIMIT)
-        _check_dates(now, send_at, expires_after, expires_at, known_key=key is not None)
+        _check_dates(now, send_at, expires_after, expires_at, known_key=known_key)
         default = settings.expire_bulk if class_ == "bulk" else settings.expire_transactional
         lifetime = expires_after if expires_after is not None else (None if expires_at else default)
         return cls(

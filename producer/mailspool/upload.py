@@ -174,8 +174,7 @@ class Upload:
             self._signs = None
 
     async def _fields_of(self, batch: str) -> dict[str, str]:
-        flat = await self._connection.strings("HGETALL", self._connection.keys.batch(batch))
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        return await self._connection.fields(self._connection.keys.batch(batch))
 
     async def _conflict(self, begun: Begun) -> KeyConflict:
         fields = await self._fields_of(begun.batch)

@@ -80,6 +80,16 @@ class Attach(Named):
 
 
 @dataclass(frozen=True)
+class Abandon(Named):
+    b: str
+    u: str
+    REFUSALS = frozenset({"TAKEN"})
+
+    def send(self, moves: Moves, now_ms: int) -> Move[str]:
+        return moves.abandon(self.b, self.u, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
 class Load(Uploading):
     b: str
     u: str
@@ -142,7 +152,6 @@ class SendOne(Op[Sent1]):
 @dataclass(frozen=True)
 class Collect(Named):
     u: str
-    REPEATABLE = False
     REFUSALS = frozenset({"ALIVE"})
 
     def send(self, moves: Moves, now_ms: int) -> Move[str]:
@@ -150,6 +159,24 @@ class Collect(Named):
 
 
 # The worker's
+
+
+@dataclass(frozen=True)
+class Beat(Op[int]):
+    worker: str
+    fields: Mapping[str, Arg]
+    SAME_ANSWER = True
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.beat(self.worker, self.fields, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
+class Leave(Op[int]):
+    worker: str
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.leave(self.worker, now_ms=now_ms)
 
 
 @dataclass(frozen=True)
@@ -325,7 +352,6 @@ class Unpause(Counting):
 @dataclass(frozen=True)
 class Purge(Named):
     b: str
-    REPEATABLE = False
     REFUSALS = frozenset({"BUSY", "GONE"})
 
     def send(self, moves: Moves, now_ms: int) -> Move[str]:
@@ -337,7 +363,6 @@ class Broom(Counting):
     c: Class
     version: int
     start: int = 0
-    REPEATABLE = False
 
     def send(self, moves: Moves, now_ms: int) -> Move[int]:
         return moves.broom(self.c, self.version, self.start, now_ms=now_ms)

@@ -120,6 +120,8 @@ def attaches(world: World, producer: Producer) -> bool:
 
 
 def loads(world: World, producer: Producer) -> bool:
+    if world.chance(0.02):
+        return _goes_on(world, producer, "TAKEN" if world.do(ops.Abandon(producer.b, producer.u)) == "OK" else "")
     if world.chance(0.1):
         return _goes_on(world, producer, world.do(ops.SignOfLife(producer.b, producer.u)).kind)
     if producer.last and world.chance(0.06):

@@ -7,11 +7,12 @@ Raises ScriptError with the server's words.
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, cast
@@ -60,55 +61,75 @@ class Server:
 
 
 class Link:
-    """One connection. `command` answers bytes; `texts` answers str (latin-1, so that every byte comes back)."""
+    """One connection. `ask` sends several commands in one write, which is what makes a storm fast."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
         self._reader = hiredis.Reader(encoding="latin-1", notEnoughData=self)
+        self._known: set[str] = set()
 
     def close(self) -> None:
         self._socket.close()
 
     def command(self, *words: Arg) -> Answer:
-        return self._ask(words, False)
+        return self.ask(words)[0]
 
-    def texts(self, *words: Arg) -> Answer:
-        return self._ask(words, True)
+    def ask(self, *commands: Sequence[Arg], texts: bool = False) -> list[Answer]:
+        """An answer each: bytes, or with `texts` str (latin-1, so that every byte comes back)."""
+        self._socket.sendall(b"".join(hiredis.pack_command(tuple(words)) for words in commands))
+        answers = [self._next(texts) for _ in commands]
+        for answer in answers:
+            if isinstance(answer, hiredis.ReplyError):
+                raise ScriptError(str(answer))
+        return answers
 
-    def _ask(self, words: tuple[Arg, ...], decode: bool) -> Answer:
-        self._socket.sendall(hiredis.pack_command(words))
-        while (answer := self._reader.gets(decode)) is self:
+    def _next(self, texts: bool) -> Answer:
+        while (answer := self._reader.gets(texts)) is self:
             received = self._socket.recv(1 << 20)
             if not received:
                 raise ScriptError("the server closed the connection")
             self._reader.feed(received)
-        if isinstance(answer, hiredis.ReplyError):
-            raise ScriptError(str(answer))
         return cast("Answer", answer)
 
-    def run(self, script: Script, args: Sequence[Arg], *, decode: bool = False) -> Answer:
-        """EVALSHA, and EVAL where the server does not know the script yet."""
-        try:
-            return self._ask(("EVALSHA", script.sha, 0, *args), decode)
-        except ScriptError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-        return self._ask(("EVAL", script.text, 0, *args), decode)
+    def script(self, script: Script, args: Sequence[Arg]) -> tuple[Arg, ...]:
+        """The command that runs a script, which the server knows from now on."""
+        if script.sha not in self._known:
+            self.command("SCRIPT", "LOAD", script.text)
+            self._known.add(script.sha)
+        return ("EVALSHA", script.sha, 0, *args)
+
+
+_WRITES = ("INFO", "persistence")
+_COUNT = re.compile(rb"rdb_changes_since_last_save:(\d+)")
+
+
+def _count(info: Answer) -> int:
+    found = _COUNT.search(cast("bytes", info))
+    assert found
+    return int(found[1])
 
 
 class LinkCaller:
     """A Caller for `Moves` that never suspends, so that `drive` can run a move without an event loop.
 
-    `others` replaces scripts by name: a storm with a fault put in runs the same Python over another text.
+    `others` replaces scripts by name: a storm with a fault put in runs the same Python over another text. `waiting`
+    are plain commands that go out in front of the next move. `wrote` tells whether the last move wrote anything, by the
+    server's own count of writes.
     """
 
     def __init__(self, link: Link, others: Mapping[str, Script] | None = None) -> None:
         self.link = link
         self.others = others or {}
+        self.waiting: list[Sequence[Arg]] = []
+        self.wrote = False
 
     async def __call__(self, script: Script, args: Sequence[Arg]) -> Answer:
-        return self.link.run(self.others.get(script.name, script), args)
+        command = self.link.script(self.others.get(script.name, script), args)
+        waiting, self.waiting = self.waiting, []
+        *_, before, answer, after = self.link.ask(*waiting, _WRITES, command, _WRITES)
+        self.wrote = _count(before) != _count(after)
+        return answer
 
 
 def drive(move: Coroutine[object, None, A]) -> A:
@@ -118,11 +139,3 @@ def drive(move: Coroutine[object, None, A]) -> A:
     except StopIteration as done:
         return cast("A", done.value)
     raise ScriptError("a move waited for something else than its script")
-
-
-def fill(link: Link, commands: Iterable[Sequence[Arg]], each: Callable[[Answer], None] | None = None) -> None:
-    """Several plain commands, one after the other."""
-    for words in commands:
-        answer = link.command(*words)
-        if each:
-            each(answer)

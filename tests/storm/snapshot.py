@@ -7,12 +7,12 @@ unharmed. A key that is not there reads as empty.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
+from mailspool.contract.moves import Arg
 from mailspool.contract.scripts import Script
-from mailspool.contract.states import Class
 from tests.storm.server import Link
 
 PREFIX: Final = "storm"
@@ -33,6 +33,7 @@ end
 return found
 """
 _SCRIPT: Final = Script("look", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=False).hexdigest())
+_BATCH: Final = f"{PREFIX}:batch:"
 _NO_HASH: Final[Mapping[str, str]] = {}
 _NO_SCORES: Final[Mapping[str, float]] = {}
 _NO_MEMBERS: Final[AbstractSet[str]] = frozenset()
@@ -45,19 +46,18 @@ class Snapshot:
 
     def __init__(self, raw: dict[str, Value]) -> None:
         self.raw = raw
-        start = len(PREFIX) + len(":batch:")
-        self.batches = [name[start:] for name in raw if name.startswith(f"{PREFIX}:batch:")]
+        self.batches = {name[len(_BATCH) :]: _hash(raw, name) for name in raw if name.startswith(_BATCH)}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Snapshot) and self.raw == other.raw
+        return self is other or (isinstance(other, Snapshot) and self.raw == other.raw)
 
     __hash__ = None  # type: ignore[assignment]  # changed by nobody, but never a key either
 
     def hash(self, name: str) -> Mapping[str, str]:
-        return cast("Mapping[str, str]", self.raw.get(f"{PREFIX}:{name}", _NO_HASH))
+        return _hash(self.raw, f"{PREFIX}:{name}")
 
     def scores(self, name: str) -> Mapping[str, float]:
-        return cast("Mapping[str, float]", self.raw.get(f"{PREFIX}:{name}", _NO_SCORES))
+        return _scores(self.raw, f"{PREFIX}:{name}")
 
     def members(self, name: str) -> AbstractSet[str]:
         return cast("AbstractSet[str]", self.raw.get(f"{PREFIX}:{name}", _NO_MEMBERS))
@@ -68,7 +68,7 @@ class Snapshot:
     # -- one batch
 
     def batch(self, b: str) -> Mapping[str, str]:
-        return self.hash(f"batch:{b}")
+        return self.batches.get(b, _NO_HASH)
 
     def due(self, b: str) -> Mapping[str, float]:
         return self.scores(f"due:{b}")
@@ -110,9 +110,41 @@ class Snapshot:
 
 
 def look(link: Link) -> Snapshot:
-    flat = cast("list[object]", link.run(_SCRIPT, (), decode=True))
-    each = iter(flat)
-    return Snapshot({cast("str", name): _value(kind, value) for name, kind, value in zip(each, each, each, strict=True)})
+    found = iter(cast("list[object]", link.ask(link.script(_SCRIPT, ()), texts=True)[0]))
+    return Snapshot({cast("str", name): _value(kind, value) for name, kind, value in zip(found, found, found, strict=True)})
+
+
+def after_writes(db: Snapshot, commands: Iterable[Sequence[Arg]]) -> Snapshot:
+    """What will lie there after these plain commands, without asking. (The next look would show a difference.)"""
+    raw = dict(db.raw)
+    for command, name, *words in commands:
+        key = str(name)
+        match command:
+            case "SET":
+                raw[key] = str(words[0])
+            case "DEL":
+                raw.pop(key, None)
+            case "HSET":
+                given = iter(map(str, words))
+                raw[key] = {**_hash(raw, key), **dict(zip(given, given, strict=True))}
+            case "ZADD":
+                raw[key] = {**_scores(raw, key), str(words[1]): float(words[0])}
+            case "ZREM":
+                left = {member: at for member, at in _scores(raw, key).items() if member != words[0]}
+                raw.pop(key, None)
+                if left:
+                    raw[key] = left
+            case _:
+                raise AssertionError(f"no plain write: {command!r}")
+    return Snapshot(raw)
+
+
+def _hash(raw: Mapping[str, Value], name: str) -> Mapping[str, str]:
+    return cast("Mapping[str, str]", raw.get(name, _NO_HASH))
+
+
+def _scores(raw: Mapping[str, Value], name: str) -> Mapping[str, float]:
+    return cast("Mapping[str, float]", raw.get(name, _NO_SCORES))
 
 
 def _value(kind: object, value: object) -> Value:
@@ -126,6 +158,3 @@ def _value(kind: object, value: object) -> Value:
         return dict(zip(each, each, strict=True))
     return {member: float(score) for member, score in zip(each, each, strict=True)}
 
-
-def other_class(c: Class) -> Class:
-    return "bulk" if c == "transactional" else "transactional"

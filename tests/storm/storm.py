@@ -140,8 +140,11 @@ class Storm:
                     self.workers.work(run)
 
     def _worker_dies(self) -> None:
+        """All its runs at once; now and then it says that it leaves."""
         dead = self.world.pick(WORKERS)
         self.workers.runs[:] = [run for run in self.workers.runs if run.worker != dead]
+        if self.world.chance(0.5):
+            self.world.do(ops.Leave(dead))
 
     # -- the end
 

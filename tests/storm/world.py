@@ -22,7 +22,7 @@ from tests.storm.audit import Auditor
 from tests.storm.case import Step, Violation, must
 from tests.storm.records import Records
 from tests.storm.server import Link, LinkCaller, ScriptError, drive
-from tests.storm.snapshot import PREFIX, Snapshot, look
+from tests.storm.snapshot import PREFIX, Snapshot, after_writes, look
 
 A = TypeVar("A")
 START_MS = 1_700_000_000_000
@@ -65,7 +65,8 @@ class World:
         self._numbers = 0
         self.link = link
         self.keys = Keys(PREFIX)
-        self.moves = Moves(LinkCaller(link, others), self.keys)
+        self.caller = LinkCaller(link, others)
+        self.moves = Moves(self.caller, self.keys)
         self.now = START_MS
         self.claiming = self.chance(0.4)
         self.crashy = self.chance(0.25)
@@ -80,27 +81,19 @@ class World:
         self.wired: Counter[tuple[str, int, int]] = Counter()
         self.redone: Counter[tuple[str, int, int]] = Counter()
         link.command("FLUSHALL")
-        self._seen: Snapshot | None = None
+        self.db = Snapshot({})
 
     # -- the server
 
-    @property
-    def db(self) -> Snapshot:
-        if self._seen is None:
-            self._seen = look(self.link)
-        return self._seen
-
     def write(self, *commands: Sequence[Arg]) -> None:
-        """Plain commands of a worker or of arq."""
-        for words in commands:
-            self.link.command(*words)
-        self._seen = None
+        """Plain commands of a worker or of arq; they go out in front of the next move."""
+        self.caller.waiting += commands
+        self.db = after_writes(self.db, commands)
 
     def do(self, op: ops.Op[A], again: float = AGAIN) -> A:
         pre = self.db
         answer = self._send(op)
-        post = look(self.link)
-        self._seen = post
+        post = self.db = self._look(pre)
         self.log.append((self.now, op, answer))
         self.counts[type(op).__name__] += 1
         if op.refused(answer):
@@ -117,9 +110,13 @@ class World:
         except ScriptError as error:
             raise Violation("a script broke", op, str(error)) from error
 
+    def _look(self, before: Snapshot) -> Snapshot:
+        """What lies there after a call; not read anew when the server wrote nothing in it."""
+        return look(self.link) if self.caller.wrote else before
+
     def _send_again(self, op: ops.Op[A], answer: A, post: Snapshot) -> None:
         second = self._send(op)
-        now = look(self.link)
+        now = self._look(post)
         must(now == post, "sent twice, and something changed", op, self._difference(post, now))
         if op.SAME_ANSWER:
             must(answer == second, "sent twice, and another answer", op, answer, second)
@@ -140,15 +137,22 @@ class World:
         return self.dice.choice(of)
 
     def any_batch(self) -> str:
-        return self.pick(self.db.batches or ["b0"])
+        return self.pick(list(self.db.batches) or ["b0"])
 
     # -- workers and arq, which write keys of their own
 
     def beat(self, worker: str, kind: WorkerKind | None = None) -> None:
+        """So frequent that it goes by the move, with the auditor behind it, only now and then."""
         self.crew[worker] = kind or CREW[worker]
         relays, versions = ",".join(self.crew[worker].relays), ",".join(self.crew[worker].versions)
-        fields = ("relays", relays, "versions", versions, "slots:transactional", 1, "slots:bulk", 1)
-        self.write(("HSET", self.keys.worker(worker), *fields), ("ZADD", self.keys.workers, self.now, worker))
+        fields = {"relays": relays, "versions": versions, "slots:transactional": 1, "slots:bulk": 1}
+        name = self.keys.worker(worker)
+        if self.chance(0.02):
+            self.do(ops.Beat(worker, fields))
+            self.caller.waiting.append(("PERSIST", name))  # its life is counted in this storm's time
+            return
+        flat = [item for pair in fields.items() for item in pair]
+        self.write(("HSET", name, *flat), ("ZADD", self.keys.workers, self.now, worker))
 
     def enqueue(self, c: Class, job: str) -> None:
         version = self.db.batch(self.keys.parse_job_id(job)[0])["v"]
@@ -161,7 +165,7 @@ class World:
 
     def job_ends(self, c: Class, job: str) -> None:
         queues = (("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2))
-        self.write(*queues, ("DEL", f"arq:job:{job}", f"arq:in-progress:{job}"))
+        self.write(*queues, ("DEL", f"arq:job:{job}"), ("DEL", f"arq:in-progress:{job}"))
 
     def feed(self, c: Class) -> None:
         """Feed, and tell arq; now and then the feeder dies in between."""

@@ -57,21 +57,25 @@ class Engine:
         classes: Sequence[Class] = CLASSES,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        relays = settings.relay_table()
-        if not relays:
-            raise ConfigError(settings.no_relay_words())
+        self.refuse_without_relay(settings)
         self.settings = settings
         self.link = link
         self.events = events
         self.clock = RedisClock()
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}".replace(".", "-").replace(":", "-")
         self.ticked = asyncio.Event()
-        self._relays = relays
+        self._relays = settings.relay_table()
         self._tls = tls
         each = max(_LEAST_SLOTS, settings.max_chunks // 2)
         self._slots: dict[Class, int] = dict.fromkeys(classes, each)
         self._background: list[asyncio.Task[None]] = []
         self._published: dict[str, str] = {}
+
+    @staticmethod
+    def refuse_without_relay(settings: Settings) -> None:
+        """Raises ConfigError: to be asked before anything is started or queued."""
+        if not settings.relay_table():
+            raise ConfigError(settings.no_relay_words(), code="no_relay")
 
     # -- start
 

@@ -108,6 +108,8 @@ def require_column(title: str, columns: Columns, wanted: str, option: str) -> in
 def listed(headers: Sequence[str]) -> str:
     """Headers in a sentence; a hundred columns would bury it."""
     first = ", ".join(shown(header)[1:-1] for header in headers[:HEADERS_SHOWN])
+    if not headers:
+        return "nothing"
     return first if len(headers) <= HEADERS_SHOWN else f"{first} and {len(headers) - HEADERS_SHOWN} more"
 
 

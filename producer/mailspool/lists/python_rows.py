@@ -65,7 +65,7 @@ def check_row(number: int, row: object, row_key: str | None) -> Item:
     if not isinstance(cell, str):
         if EMAIL in values:
             return BadRow(number, f'"{EMAIL}" is {with_article(cell)}, not an address')
-        return BadRow(number, f'no "{EMAIL}"; it has: {listed([str(key) for key in values]) or "nothing"}')
+        return BadRow(number, f'no "{EMAIL}"; it has: {listed([str(key) for key in values])}')
     name = ""
     try:
         recipient = normalise(cell)

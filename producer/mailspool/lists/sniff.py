@@ -165,8 +165,8 @@ def _wanted_delimiter(wanted: str | None) -> str | None:
 
 
 def _after_comments(lines: list[str]) -> int:
-    """The first line that is neither blank nor a comment of an address list."""
-    return next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    """The first line that is neither blank nor a comment of an address list; 0 if there is none."""
+    return next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
 
 
 def _best_delimiter(text: str, delimiter: str | None, wanted: str | None) -> str | None:
@@ -190,7 +190,7 @@ def _without_header(
     title: str, kind: Format | None, lines: list[str], delimiter: str | None, options: ListOptions
 ) -> Layout:
     """No header names an address: a plain list, a CSV without its header, or a CSV that names it otherwise."""
-    start = min(_after_comments(lines), len(lines) - 1)
+    start = _after_comments(lines)
     sign, cells = _split_most(lines[start], delimiter)
     forced = options.format == "csv" or options.email_column is not None
     if not forced and _is_cell(lines[start]):

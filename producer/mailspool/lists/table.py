@@ -153,7 +153,7 @@ class Table:
         why = "a cell of more than 131,072 characters" if "limit" in str(error) else "a quote that does not close"
         if "expected after" in str(error):
             why = "text after a closing quote"
-        return BadRow(line, why, self._leniently(self._lines.last))
+        return BadRow(line, why, self._leniently(self._lines.last.rstrip("\r\n")))
 
     def _leniently(self, line: str) -> tuple[str, ...]:
         try:

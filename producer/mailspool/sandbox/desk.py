@@ -103,10 +103,11 @@ class Desk:
             self._waiters.remove(waiter)
 
     def close(self) -> None:
-        """Everybody has left."""
+        """Everybody has left. The mails and the log in memory stay readable; a second call does nothing."""
         self.journal.close()
         if self._folder is not None:
             self._folder.close()
+            self._folder = None
 
     def _tell(self) -> None:
         for waiter in self._waiters:

@@ -177,8 +177,7 @@ def orders(local_part: str) -> Order | None:
     head, dash, rest = local_part.partition("-")
     if not dash or not rest:
         return None
-    # ASCII digits only: str.isdigit() also accepts digits that no SMTP code is written in.
-    key = "code" if len(head) == 3 and head.isascii() and head.isdigit() else head.lower()
+    key = "code" if len(head) == 3 and head.isdigit() else head.lower()
     for rule in _BY_HEAD.get(key, ()):
         match = rule.pattern.fullmatch(local_part)
         if match is not None:

@@ -142,7 +142,11 @@ class Settings(BaseSettings):
     _config_file: Path | None = PrivateAttr(None)
     _unread: tuple[str, ...] = PrivateAttr(())
 
-    def __init__(self, *, config: Path | str | None = None, **overrides: object) -> None:
+    def __init__(self, **overrides: object) -> None:
+        # `config` is no parameter of its own, so that **overrides of type object fit.
+        config = overrides.pop("config", None)
+        if not isinstance(config, str | Path | None):
+            raise ConfigError("config is the path of a settings file.")
         toml, warnings = find_toml(None if config is None else Path(config), os.environ)
         found = gather(type(self), overrides, toml, os.environ)
         settle_passwords(found)

@@ -97,12 +97,11 @@ class Relay:
     @property
     def url_shown(self) -> str:
         """The URL without user and password."""
-        scheme, usual = ("smtps", SMTPS_PORT) if self.security == "tls" else ("smtp", None)
-        port = "" if self.port == usual else f":{self.port}"
+        scheme = "smtps" if self.security == "tls" else "smtp"
         option = "?tls=off" if self.security == "none" else ""
         if not self.verify and self.security in ("starttls", "tls"):
             option = "?tls=insecure"
-        return f"{scheme}://{bracketed(self.host)}{port}{option}"
+        return f"{scheme}://{bracketed(self.host)}:{self.port}{option}"
 
     def __str__(self) -> str:
         return self.url_shown + (f" as {self.user}" if self.user else "")
@@ -125,7 +124,7 @@ def relay_name(text: str) -> str:
 
 def make_relay(name: str, table: RelayTable, limits: Limits) -> Relay:
     """The relay that `table` describes; RelayFault in words where it contradicts itself."""
-    url = _url_of(name, table)
+    url = _url_of(table)
     user = _once("user", url.user, table.user)
     password = _once("password", url.password, table.password.get_secret_value() or None if table.password else None)
     if password is not None and CONTROL.search(password):
@@ -164,14 +163,14 @@ def make_relay(name: str, table: RelayTable, limits: Limits) -> Relay:
     )
 
 
-def _url_of(name: str, table: RelayTable) -> RelayUrl:
+def _url_of(table: RelayTable) -> RelayUrl:
     if table.url is not None:
         try:
             return split_relay_url(table.url)
         except ValueError as error:
             raise RelayFault(str(error)) from None
     if table.provider is None:
-        raise RelayFault(f'[relays.{name}] needs url = "smtp://..." or provider = "gmail"', "provider")
+        raise RelayFault('it needs url = "smtp://..." or provider = "gmail"', "provider")
     provider = _known(table.provider)
     if provider.region is not None:
         example = f'url = "{provider.name}://{provider.region}"'

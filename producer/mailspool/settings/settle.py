@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mailspool.settings.relays import MAIN
 from mailspool.settings.sources import RELAYS, Gathered
 from mailspool.settings.urls import split_relay_url, url_password, without_password
 
@@ -77,6 +76,4 @@ def _password_without_url(found: Gathered) -> None:
     password = found.given.get(_RELAY_PASSWORD)
     if password is None or password.value is None:
         return
-    found.warnings.append(
-        f"relay_password ({password.where or 'argument'}) is not used: relay_url is not set ({MAIN})."
-    )
+    found.warnings.append(f"relay_password ({password.where or 'argument'}) is not used: relay_url is not set.")

@@ -168,7 +168,7 @@ class _Flat:
         if key in self.found:
             dotted = ".".join(key)
             self._unknown(typed, f"{dotted} and {dotted}_file are both set: keep one.")
-        self.found[key] = given
+        self.found.setdefault(key, given)
 
     def _unknown(self, typed: KeyPath, words: str) -> None:
         where = self.where(typed)

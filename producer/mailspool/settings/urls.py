@@ -227,8 +227,9 @@ def masked_url(text: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """A well formed redis:// or rediss:// URL with its user and without its password."""
+    """The URL with its user and without its password."""
     scheme, _, rest = text.partition("://")
-    login, at, place = rest.rpartition("@")
+    provider = providers().get(scheme.strip().lower())
+    login, at, place = (rest, "", "") if provider and provider.region is None else rest.rpartition("@")
     user = login.partition(":")[0]
     return f"{scheme}://{user}{at if user else ''}{place}"

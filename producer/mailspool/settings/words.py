@@ -65,13 +65,13 @@ def _advice(details: ErrorDetails) -> str:
         choices = expected.replace(" or ", ", ").split(", ")
         return f"choose one of {', '.join(choices)}.{did_you_mean(str(details['input'])[:SHOWN_LIMIT], choices)}"
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
-        bound = context.get("ge", context.get("gt", context.get("le", context.get("lt"))))
+        bound = float(context.get("ge", context.get("gt", context.get("le", context.get("lt", 0)))))
         relation = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
-        return f"write {relation.get(kind, 'less than')} {bound}"
+        return f"write {relation.get(kind, 'less than')} {bound:.15g}"
     return _WORDS.get(kind, details["msg"])
 
 
 def finish(text: str) -> str:
-    """A full stop at the end, unless the text ends in one, or in a URL that somebody will copy."""
+    """A full stop at the end, unless the text ends in one, or in a URL or a line that somebody will copy."""
     last = text.rsplit(maxsplit=1)[-1]
-    return text if text.endswith((".", "?", "!")) or "://" in last else text + "."
+    return text if text.endswith((".", "?", "!", '"..."')) or "://" in last else text + "."

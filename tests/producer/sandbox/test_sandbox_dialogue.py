@@ -109,7 +109,7 @@ def test_body_dot_and_the_next_envelope_in_one_write() -> None:
     [
         (b"NOOP\n", "521", True),
         (b"NOOP\nMAIL FROM:<x@y.test>\r\n", "521", True),
-        (b"NOOP\rMAIL FROM:<x@y.test>\r\n", "500", False),
+        (b"NOOP x\rMAIL FROM:<x@y.test>\r\n", "500", False),
         (b"NOOP \0\r\n", "500", False),
         (b"NOOP \xff\r\n", "500", False),
         (b"NOOP " + b"x" * 2041 + b"\r\n", "250", False),

@@ -18,6 +18,7 @@ from mailspool.sandbox import IndexLine, Receiver, ReceiverOptions, read_log, se
 from mailspool.sandbox.desk import Desk
 from mailspool.sandbox.records import ReceivedMail
 from mailspool.sandbox.session import Session
+from tests.producer.sandbox.conftest import Certificate
 from tests.producer.sandbox.wire import say, stuffed, wire_to
 
 RUNNERS = [asyncio.run, uvloop.run]
@@ -128,9 +129,10 @@ async def test_silence_is_ended() -> None:
 class Recorder(asyncio.Transport):
     """A transport that notes what is asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, closing: bool = False) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self._closing = closing
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.asked.append("write")
@@ -142,7 +144,34 @@ class Recorder(asyncio.Transport):
         self.asked.append("resume")
 
     def is_closing(self) -> bool:
-        return False
+        return self._closing
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+
+async def test_a_reply_to_a_broken_connection_is_not_flushed() -> None:
+    for closing in (False, True):
+        desk = Desk(ReceiverOptions(), None)
+        session = Session(desk)
+        session.connection_made(Recorder(closing=closing))
+        session.data_received(say("MAIL FROM:<>", "RCPT TO:<anna@a.test>", "DATA") + stuffed(DIFFICULT))
+        records = [record for record in desk.journal.records if record.stage in ("connect", "rcpt", "dot")]
+        assert [record.reply_flushed for record in records] == [not closing] * 3
+        assert len(desk.mails) == 1
+        session.connection_lost(None)
+
+
+async def test_nothing_more_is_read_in_clear_after_starttls(localhost_certificate: Certificate) -> None:
+    made = localhost_certificate
+    desk = Desk(ReceiverOptions(certificate=made.certificate, key=made.key), None)
+    session, transport = Session(desk), Recorder()
+    session.connection_made(transport)
+    session.data_received(say("STARTTLS"))
+    assert transport.asked == ["write", "write", "pause"], "before the loop has turned"
+    session.abort()
+    session.connection_lost(None)
+    assert not desk.sessions
 
 
 async def test_a_client_that_never_reads_its_replies_is_held_back() -> None:
@@ -248,10 +277,17 @@ async def test_serve_calls_back_until_it_is_cancelled() -> None:
         await asyncio.open_connection(receiver.host, receiver.port)
 
 
-async def test_nothing_is_left_running() -> None:
-    async with Receiver() as receiver, wire_to(receiver) as wire:
+async def test_nothing_is_left_running(tmp_path: Path) -> None:
+    receiver = Receiver(options=ReceiverOptions(keep=tmp_path, log=tmp_path / "log"))
+    await receiver.listen()
+    async with wire_to(receiver) as wire:
         await wire.hello()
         await wire.send(say("MAIL FROM:<>", "RCPT TO:<slow-10m-x@a.test>", "DATA", hello=False) + stuffed(DIFFICULT))
         await receiver.wait_for(1)
-    assert receiver.sessions == 0
+        await receiver.close()
+        await receiver.close()
+        assert receiver.sessions == 0
+        assert receiver.log[-1].stage == "close"
+        assert len(await wire.replies(3)) == 3
+        assert await wire.closed()
     assert asyncio.all_tasks() == {asyncio.current_task()}

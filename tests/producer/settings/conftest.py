@@ -1,4 +1,4 @@
-"""Every test here starts with no settings at all: an empty home, an empty folder, no variables, no machine-wide file."""
+"""Every test here starts with no settings: an empty home and folder, no variables, no machine-wide file."""
 
 from __future__ import annotations
 

@@ -118,7 +118,14 @@ def test_a_bad_size_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1_024, "1 KiB"), (26_214_400, "25 MiB"), (35_882_577, "34.2 MiB"), (3 << 29, "1.5 GiB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_024, "1 KiB"),
+        (26_214_400, "25 MiB"),
+        (35_882_577, "34.2 MiB"),
+        (3 << 29, "1.5 GiB"),
+    ],
 )
 def test_a_size_is_shown(size_bytes: int, text: str) -> None:
     assert format_size(size_bytes) == text

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from mailspool.errors import ConfigError
-from mailspool.settings import Settings, SettingLine, explain
+from mailspool.settings import SettingLine, Settings, explain
 
 DEFAULTS: dict[str, object] = {
     "redis_url": None,
@@ -76,9 +76,7 @@ def test_no_name_can_be_set_by_kubernetes() -> None:
     ],
 )
 @pytest.mark.skipif("sys.platform == 'darwin'")
-def test_the_data_folder(
-    variables: dict[str, str], folder: str, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_folder(variables: dict[str, str], folder: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert Settings().data_dir == Path(folder.format(home=home))
@@ -137,28 +135,49 @@ DURATION = "write a number and a unit (ms, s, m, h, d, w), such as 90s, 15m or 1
         ("max_chunks", None, f"max_chunks: {WHOLE}."),
         ("unrecorded_per_session", 3, "unrecorded_per_session = 3: write at most 2."),
         ("keep_conversations", -1, "keep_conversations = -1: write at least 0."),
-        ("redis_reserve", 1, "redis_reserve = 1: write less than 1.0."),
+        ("redis_reserve", 1, "redis_reserve = 1: write less than 1."),
         ("redis_reserve", "10%", 'redis_reserve = "10%": write a number.'),
-        ("retry_jitter", -0.1, "retry_jitter = -0.1: write at least 0.0."),
+        ("retry_jitter", -0.1, "retry_jitter = -0.1: write at least 0."),
         ("stop_timeout", 25, f"stop_timeout = 25: {DURATION}."),
         ("stop_timeout", timedelta(seconds=-1), "stop_timeout: a duration lies between 0 and ten years."),
         ("connect_timeout", "0s", 'connect_timeout = "0s": the duration must be longer than 0.'),
         ("expire_bulk", "5 days", f'expire_bulk = "5 days": {DURATION}.'),
-        ("max_message_bytes", "25 Mo", 'max_message_bytes = "25 Mo": write a number of bytes, or one with a unit such as 25 MiB or 10 MB.'),
+        (
+            "max_message_bytes",
+            "25 Mo",
+            'max_message_bytes = "25 Mo": write a number of bytes, or one with a unit such as 25 MiB or 10 MB.',
+        ),
         ("max_message_bytes", 0, "max_message_bytes = 0: write at least 1."),
         ("processes", "all", 'processes = "all": write auto, or a whole number from 1 on.'),
         ("processes", 0, "processes = 0: write auto, or a whole number from 1 on."),
         ("processes", True, "processes = true: write auto, or a whole number from 1 on."),
-        ("durability", "fsink", 'durability = "fsink": choose one of auto, fsync, everysec, none. Did you mean "fsync"?'),
+        (
+            "durability",
+            "fsink",
+            'durability = "fsink": choose one of auto, fsync, everysec, none. Did you mean "fsync"?',
+        ),
         ("log_format", "xml", 'log_format = "xml": choose one of auto, console, json.'),
         ("on_uncertain", "drop", 'on_uncertain = "drop": choose one of resend, hold.'),
         ("suppress_bounces", "maybe", 'suppress_bounces = "maybe": write true or false.'),
         ("retry_schedule", "5m* 1h", 'retry_schedule = "5m* 1h": only the last wait may carry a *.'),
         ("retry_schedule", 300, "retry_schedule = 300: write text in quotes."),
-        ("embedded_server", "valkey", 'embedded_server = "valkey": write auto, off, or the full path of a valkey-server or redis-server.'),
+        (
+            "embedded_server",
+            "valkey",
+            'embedded_server = "valkey": write auto, off, or the full path of a valkey-server or redis-server.',
+        ),
         ("blob_store", "dir:blobs", 'blob_store = "dir:blobs": write auto, redis, or dir:/full/path.'),
-        ("key_prefix", "a:b", 'key_prefix = "a:b": write up to 32 letters, digits, dots, - and _, starting with a letter or digit.'),
-        ("key_prefix", "a" * 70, f'key_prefix = "{"a" * 59}...: write up to 32 letters, digits, dots, - and _, starting with a letter or digit.'),
+        (
+            "key_prefix",
+            "a:b",
+            'key_prefix = "a:b": write up to 32 letters, digits, dots, - and _, starting with a letter or digit.',
+        ),
+        (
+            "key_prefix",
+            "a" * 70,
+            f'key_prefix = "{"a" * 59}...: write up to 32 letters, digits, dots, - and _, '
+            "starting with a letter or digit.",
+        ),
         ("data_dir", "", 'data_dir = "": write the path of a folder.'),
         ("default_from", "Acme", f'default_from = "Acme": {FROM}.'),
         ("default_from", "a@b.example, c@d.example", f'default_from = "a@b.example, c@d.example": {FROM}.'),
@@ -168,18 +187,38 @@ DURATION = "write a number and a unit (ms, s, m, h, d, w), such as 90s, 15m or 1
         ("relays", {"url": "smtp://h"}, 'relays.url: write [relays.main], below it url = "..."'),
         ("relay_url", 25, "relay_url: write text in quotes."),
         ("relay_password", 25, "relay_password: write text in quotes."),
-        ("redis_url", "localhost:6379", "redis_url: a Redis URL looks like redis://host:6379/0, rediss://... or unix:///run/valkey.sock"),
+        (
+            "redis_url",
+            "localhost:6379",
+            "redis_url: a Redis URL looks like redis://host:6379/0, rediss://... or unix:///run/valkey.sock",
+        ),
         ("redis_url", "reddis://queue", 'redis_url: "reddis" is no scheme for Redis. Did you mean "redis"?'),
-        ("redis_url", "valkey://queue", 'redis_url: "valkey" is no scheme for Redis. Write "redis", "rediss" (TLS) or "unix".'),
-        ("redis_url", "unix://run/x.sock", "redis_url: a unix URL has three slashes and a full path: unix:///run/valkey.sock"),
-        ("redis_url", "redis://:a/b@queue", 'redis_url: the password seems to hold "/": write %2F, or better redis_password.'),
-        ("redis_url", "redis://queue/jobs", "redis_url: behind the host there may only be the number of a database, such as /0."),
+        (
+            "redis_url",
+            "valkey://queue",
+            'redis_url: "valkey" is no scheme for Redis. Write "redis", "rediss" (TLS) or "unix".',
+        ),
+        (
+            "redis_url",
+            "unix://run/x.sock",
+            "redis_url: a unix URL has three slashes and a full path: unix:///run/valkey.sock",
+        ),
+        (
+            "redis_url",
+            "redis://:a/b@queue",
+            'redis_url: the password seems to hold "/": write %2F, or better redis_password.',
+        ),
+        (
+            "redis_url",
+            "redis://queue/jobs",
+            "redis_url: behind the host there may only be the number of a database, such as /0.",
+        ),
         ("redis_url", "redis://", "redis_url: the host is missing."),
         ("redis_uri", "x", 'unknown setting "redis_uri". Did you mean "redis_url"?'),
         ("colour", "x", 'unknown setting "colour".'),
         ("relays_file", "x", 'unknown setting "relays_file". Did you mean "relays"?'),
     ],
-)  # fmt: skip
+)
 def test_a_bad_value_is_refused(name: str, given: object, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings(**{name: given})
@@ -211,15 +250,18 @@ def test_the_ehlo_name_is_ours_unless_set() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
-        Settings().max_chunks = 3  # type: ignore[misc]  # the point of the test
+        Settings().max_chunks = 3
 
 
 def loaded() -> Settings:
     return Settings(
         redis_url="redis://queue:6379",
         redis_password="hunter2a",
-        relays={"main": {"url": "smtp://u:hunter2b@h.example"}, "two": {"url": "smtp://u@h.example", "password": "hunter2c"}},
-    )  # fmt: skip
+        relays={
+            "main": {"url": "smtp://u:hunter2b@h.example"},
+            "two": {"url": "smtp://u@h.example", "password": "hunter2c"},
+        },
+    )
 
 
 def test_settings_pickle_with_everything() -> None:
@@ -234,9 +276,18 @@ def test_no_secret_is_shown() -> None:
     settings = loaded()
     one = Settings(relay_url="smtp://u:hunter2d@h.example", redis_url="rediss://:hunter2e@queue?password=hunter2f")
     for text in (
-        repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json(), repr(settings.relay_table()),
-        str(explain(settings)), repr(one), str(one.model_dump()), str(explain(one)), repr(settings.relays), repr(one._given),
-    ):  # fmt: skip
+        repr(settings),
+        str(settings),
+        str(settings.model_dump()),
+        settings.model_dump_json(),
+        repr(settings.relay_table()),
+        str(explain(settings)),
+        repr(one),
+        str(one.model_dump()),
+        str(explain(one)),
+        repr(settings.relays),
+        repr(one._given),
+    ):
         assert "hunter2" not in text
     assert repr(one) == "Settings(redis_url='rediss://:****@queue?password=****', relay_url='smtp://u:****@h.example')"
 
@@ -257,7 +308,10 @@ def test_explain_says_value_origin_default_and_reason(home: Path, monkeypatch: p
     assert found["suppress_bounces"] == ("true", "default", "true")
     assert len(lines) == 33 + 2
     assert lines["max_chunks"].to_dict() == {
-        "name": "max_chunks", "value": "5", "origin": "mailspool.toml line 1", "default": "20",
+        "name": "max_chunks",
+        "value": "5",
+        "origin": "mailspool.toml line 1",
+        "default": "20",
         "reason": "chunks in work in one process",
-    }  # fmt: skip
+    }
     assert all(isinstance(line, SettingLine) and line.reason for line in lines.values())

@@ -38,7 +38,15 @@ def main(**settings: object) -> Relay:
         ("smtps://10.0.0.7?tls=insecure", "10.0.0.7", 465, "tls", False, None, None),
         ("smtp://mail.acme.example?tls=off", "mail.acme.example", 25, "none", True, None, None),
         ("smtp://localhost?tls=required", "localhost", 25, "starttls", True, None, None),
-        ("smtp://me@acme.example:p@ss@mail.acme.example", "mail.acme.example", 587, "starttls", True, "me@acme.example:p@ss", None),
+        (
+            "smtp://me@acme.example:p@ss@mail.acme.example",
+            "mail.acme.example",
+            587,
+            "starttls",
+            True,
+            "me@acme.example:p@ss",
+            None,
+        ),
         ("smtp://u+x:a+b%2Bc%2f%@h.example", "h.example", 587, "starttls", True, "u+x", "a+b+c/%"),
         ("smtp://u:100%25%zz%ff@h.example", "h.example", 587, "starttls", True, "u", "100%%zz%ff"),
         ("smtp://u:%D8%B3@h.example", "h.example", 587, "starttls", True, "u", "س"),
@@ -50,7 +58,7 @@ def main(**settings: object) -> Relay:
         ("sendgrid://apikey:SG.x", "smtp.sendgrid.net", 587, "starttls", True, "apikey", "SG.x"),
         ("fastmail://a@acme.example:p", "smtp.fastmail.com", 465, "tls", True, "a@acme.example", "p"),
     ],
-)  # fmt: skip
+)
 def test_a_url_is_read(
     url: str, host: str, port: int, security: str, verify: bool, user: str | None, password: str | None
 ) -> None:
@@ -62,9 +70,7 @@ def test_a_url_is_read(
     assert (relay.user, found) == (user, password)
 
 
-LOOKS = (
-    "a relay URL looks like smtp://user:password@mail.example.org:587, smtps://... or gmail://you@gmail.com:app-password"
-)
+LOOKS = "a relay URL looks like smtp://user:password@mail.example.org:587, smtps://... or gmail://you@gmail.com:app-password"
 PORT = "behind the host and a colon there must be a port from 1 to 65535: smtp://user:password@mail.example.org:587"
 TAIL = "after the host there may only be ?tls=off, ?tls=required or ?tls=insecure"
 SECRET = "the password seems to hold"
@@ -176,13 +182,19 @@ BROKEN = (
 )
 
 
+def refusal(url: str) -> ConfigError | None:
+    try:
+        Settings(relay_url=url)
+    except ConfigError as error:
+        return error
+    return None
+
+
 @given(st.sampled_from(BROKEN), st.text())
 def test_no_refusal_repeats_a_password(url: str, rest: str) -> None:
-    try:
-        Settings(relay_url=url.format(f"hunter2{rest}"))
-    except ConfigError as error:
-        assert "hunter2" not in f"{error} {error.hint}"
-        assert error.__suppress_context__
+    error = refusal(url.format(f"hunter2{rest}"))
+    assert error is None or "hunter2" not in f"{error} {error.hint}"
+    assert error is None or error.__context__ is None or error.__suppress_context__
 
 
 @pytest.mark.parametrize(
@@ -190,7 +202,10 @@ def test_no_refusal_repeats_a_password(url: str, rest: str) -> None:
     [
         ({"url": "smtp://h.example"}, {"weight": 1.0, "backup": False, "max_sessions": 20, "session_messages": 100}),
         ({"url": "smtp://h.example", "user": "u", "password": "p"}, {"port": 587, "security": "starttls", "user": "u"}),
-        ({"provider": "gmail", "user": "u@gmail.com", "password": "p"}, {"host": "smtp.gmail.com", "provider": "gmail"}),
+        (
+            {"provider": "gmail", "user": "u@gmail.com", "password": "p"},
+            {"host": "smtp.gmail.com", "provider": "gmail"},
+        ),
         ({"provider": "sendgrid", "password": "k"}, {"host": "smtp.sendgrid.net", "user": "apikey"}),
         ({"provider": "microsoft365", "user": "u", "password": "p"}, {"max_sessions": 3, "rate_per_s": 0.5}),
         ({"url": "microsoft365://u:p", "max_sessions": 9, "rate": "2/s"}, {"max_sessions": 9, "rate_per_s": 2.0}),
@@ -198,12 +213,18 @@ def test_no_refusal_repeats_a_password(url: str, rest: str) -> None:
         ({"url": "smtp://u:p@email-smtp.eu-west-1.amazonaws.com"}, {"provider": "ses"}),
         ({"url": "smtp://u:p@amazonaws.com"}, {"provider": None, "login_hint": ""}),
         ({"url": "smtp://mx.acme.example", "provider": "postmark"}, {"provider": "postmark", "port": 25}),
-        ({"url": "smtp://h.example", "weight": "2.5", "backup": "yes", "rate": "30/m"}, {"weight": 2.5, "backup": True, "rate_per_s": 0.5}),
-        ({"url": "smtp://h.example", "from_domains": "Acme.example, bücher.example"}, {"from_domains": ("acme.example", "xn--bcher-kva.example")}),
+        (
+            {"url": "smtp://h.example", "weight": "2.5", "backup": "yes", "rate": "30/m"},
+            {"weight": 2.5, "backup": True, "rate_per_s": 0.5},
+        ),
+        (
+            {"url": "smtp://h.example", "from_domains": "Acme.example, bücher.example"},
+            {"from_domains": ("acme.example", "xn--bcher-kva.example")},
+        ),
         ({"url": "smtp://sandbox", "tls": "off"}, {"security": "none"}),
         ({"url": "smtp://sandbox?tls=off", "tls": "off"}, {"security": "none"}),
     ],
-)  # fmt: skip
+)
 def test_a_table_is_read(table: Mapping[str, object], expected: Mapping[str, object]) -> None:
     relay = main(relays={"main": table})
     assert {key: getattr(relay, key) for key in expected} == dict(expected)
@@ -213,7 +234,7 @@ def test_a_table_is_read(table: Mapping[str, object], expected: Mapping[str, obj
     ("table", "words"),
     [
         ({}, '[relays.main] is empty: give it url = "smtp://..."'),
-        ({"user": "u"}, 'relays.main: [relays.main] needs url = "smtp://..." or provider = "gmail".'),
+        ({"user": "u"}, 'relays.main: it needs url = "smtp://..." or provider = "gmail".'),
         ({"provider": "gmial"}, 'relays.main.provider: "gmial" is no known provider. Did you mean "gmail"?'),
         ({"provider": "gmail"}, "relays.main: Gmail needs a user: write gmail://you@example.org:password"),
         (
@@ -244,7 +265,10 @@ def test_a_table_is_read(table: Mapping[str, object], expected: Mapping[str, obj
             {"url": "smtps://sandbox", "tls": "off"},
             "relays.main.tls: TLS is spoken from the first byte here, so tls=off contradicts it.",
         ),
-        ({"url": "smtp://h.example", "rate": "5"}, "relays.main.rate: write mails and a time, such as 14/s, 30/m or 500/h."),
+        (
+            {"url": "smtp://h.example", "rate": "5"},
+            "relays.main.rate: write mails and a time, such as 14/s, 30/m or 500/h.",
+        ),
         (
             {"url": "smtp://h.example", "from_domains": ["a@b.example"]},
             'relays.main.from_domains: "a@b.example": write the domain alone, without an @.',
@@ -258,7 +282,7 @@ def test_a_table_is_read(table: Mapping[str, object], expected: Mapping[str, obj
             '"max_chunks" is a setting of its own, not one of [relays.main]: put it above the first [table].',
         ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_table_is_refused(table: Mapping[str, object], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings(relays={"main": table})
@@ -287,10 +311,10 @@ def test_spool_wide_limits_are_the_relays_own_where_it_names_none() -> None:
     ("url", "shown"),
     [
         ("smtp://u:hunter2@mail.acme.example", "smtp://mail.acme.example:587 as u"),
-        ("smtps://u:hunter2@mail.acme.example", "smtps://mail.acme.example as u"),
+        ("smtps://u:hunter2@mail.acme.example", "smtps://mail.acme.example:465 as u"),
         ("smtp://localhost:2525", "smtp://localhost:2525"),
         ("smtp://[fd00::7]:2525?tls=off", "smtp://[fd00::7]:2525?tls=off"),
-        ("smtps://sandbox?tls=insecure", "smtps://sandbox?tls=insecure"),
+        ("smtps://sandbox?tls=insecure", "smtps://sandbox:465?tls=insecure"),
     ],
 )
 def test_a_relay_shows_no_password(url: str, shown: str) -> None:
@@ -321,8 +345,7 @@ def test_a_login_without_a_password_is_no_error_before_a_relay_is_needed() -> No
     with pytest.raises(ConfigError) as caught:
         Settings(relays={"spare": {"url": "smtp://u@h.example"}}).relay_table()
     assert str(caught.value) == (
-        'relay spare logs in as "u", but there is no password: '
-        "set relays.spare.password or relays.spare.password_file."
+        'relay spare logs in as "u", but there is no password: set relays.spare.password or relays.spare.password_file.'
     )
 
 
@@ -337,9 +360,19 @@ def test_no_relay_is_said_with_the_ways_out() -> None:
 
 def test_every_provider_is_complete() -> None:
     assert set(providers()) == {
-        "brevo", "fastmail", "gmail", "icloud", "mailgun", "mailgun-eu", "microsoft365", "postmark", "sendgrid", "ses",
-        "yahoo", "zoho",
-    }  # fmt: skip
+        "brevo",
+        "fastmail",
+        "gmail",
+        "icloud",
+        "mailgun",
+        "mailgun-eu",
+        "microsoft365",
+        "postmark",
+        "sendgrid",
+        "ses",
+        "yahoo",
+        "zoho",
+    }
     for name, provider in providers().items():
         assert (provider.port, provider.security) in ((587, "starttls"), (465, "tls")), name
         assert provider.login_hint.endswith((".", "password")) or "https://" in provider.login_hint, name

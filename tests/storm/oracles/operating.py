@@ -78,6 +78,18 @@ def resume(op: ops.Resume, step: Step) -> None:
     must("wait_until" not in step.post.batch(op.b) or not closed, "resumed, and still waits", op.b)
 
 
+def beat(op: ops.Beat, step: Step) -> None:
+    must(step.answer_to(op) == step.now == step.post.scores("workers").get(op.worker), "beat", step.answer)
+    fields = {name: str(value) for name, value in op.fields.items()}
+    must(step.post.hash(f"worker:{op.worker}") == fields, "what a worker says of itself", op)
+
+
+def leave(op: ops.Leave, step: Step) -> None:
+    must(step.answer_to(op) == int(op.worker in step.pre.scores("workers")), "leave", step.answer)
+    must(op.worker not in step.post.scores("workers"), "left, and still counted", op)
+    must(not step.post.hash(f"worker:{op.worker}"), "left, and still described", op)
+
+
 def pause(op: ops.Pause, step: Step) -> None:
     must(op.what in step.post.hash("paused"), "not paused", op.what)
 
@@ -148,7 +160,8 @@ def no_other_move_touches(step: Step) -> None:
         must(step.pre == step.post, "a question changed something", step.op)
     if not isinstance(step.op, ops.Pause | ops.Unpause):
         must(step.pre.hash("paused") == step.post.hash("paused"), "paused by another move", step.op)
-    must(step.pre.scores("workers") == step.post.scores("workers"), "the workers changed", step.op)
+    if not isinstance(step.op, ops.Beat | ops.Leave):
+        must(step.pre.scores("workers") == step.post.scores("workers"), "the workers changed", step.op)
     for c in CLASSES:
         gone = step.pre.queue(c, "1").keys() - step.post.queue(c, "1").keys()
         must(not gone or isinstance(step.op, ops.Sweep | ops.Broom), "a job left arq", step.op, gone)

@@ -64,6 +64,14 @@ def attach(op: ops.Attach, step: Step) -> None:
         must(step.post.scores("loading").get(op.u) == step.now, "no sign of life", op.u)
 
 
+def abandon(op: ops.Abandon, step: Step) -> None:
+    holds = step.pre.batch(op.b).get("upload") == op.u
+    must(step.answer_to(op) == ("OK" if holds else "TAKEN"), "abandon", step.answer)
+    if holds:
+        must("upload" not in step.post.batch(op.b), "abandoned, and still reserved", op)
+        must(step.post.scores("loading").get(op.u, step.now) <= 0, "abandoned, and looks alive", op)
+
+
 def _may_load(b: str, u: str, step: Step) -> Loaded | None:
     """The refusal of load and commit, if there is one."""
     fields = step.pre.batch(b)

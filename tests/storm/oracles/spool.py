@@ -18,8 +18,10 @@ SINGLE = frozenset({"deadline", "retire", "batches", "ids", "loading", "workers"
 
 
 def every_key_has_an_owner(step: Step) -> None:
-    db = step.post
-    for name in db.raw:
+    db, before = step.post, step.pre.raw.keys()
+    # What had an owner still has it, unless some key went: it may have been the owner.
+    names = db.raw.keys() if before - db.raw.keys() else db.raw.keys() - before
+    for name in names:
         kind, _, rest = name.partition(":")
         if kind == "arq":
             must(rest.partition(":")[0] in {"job", "in-progress", "retry"}, "a stranger in arq", name)
@@ -48,9 +50,7 @@ def _owned(db: Snapshot, name: str) -> bool:
         return db.batch(db.text(name) or "").get("key") == rest
     if kind == "blob":
         return bool(db.members(f"blob:{of}:refs")) and db.text(f"blob:{of}") is not None
-    if kind == "worker":
-        return rest in db.scores("workers")
-    return kind in OF_CLASS and rest in CLASSES or kind == "q" or kind in SINGLE and not rest
+    return (kind in OF_CLASS and rest in CLASSES) or kind in {"q", "worker"} or (kind in SINGLE and not rest)
 
 
 def every_lease_has_a_run(step: Step) -> None:

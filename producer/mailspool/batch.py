@@ -1,0 +1,235 @@
+"""`Batch`: the handle of what one call queued. Live counts, waiting, what went wrong, and what to do about it.
+
+Keeps nothing but ids: any process can get the same handle by `spool.batch(id)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
+
+from mailspool import browse
+from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, STATES, UNCERTAIN, Class, State
+from mailspool.errors import InputError, NotFound, WaitTimeout
+from mailspool.status import BatchStatus, MessageStatus, Sample, batch_status, handled
+
+if TYPE_CHECKING:
+    from mailspool.connection import Connection
+    from mailspool.spool import Spool
+
+_log = logging.getLogger("mailspool")
+_UNSENT: tuple[State, ...] = ("failed", "expired", "uncertain", "suppressed", "cancelled")
+_LETTERS = {"deferred": DEFERRED, "failed": FAILED, "uncertain": UNCERTAIN}
+_LOOK_FIRST_S, _LOOK_MOST_S = 0.02, 0.5
+_NO_WORKER_AFTER_S = 10.0
+
+Retryable = Literal["deferred", "failed", "uncertain"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one call did."""
+
+    batch: str
+    created: bool = True
+    added: int = 0
+    skipped_known: int = 0
+    skipped_bad: int = 0
+    duplicates: int = 0
+    rejects: Path | None = None
+    notices: tuple[str, ...] = ()
+
+
+class Batch:
+    """Made by Spool. Attributes without I/O: id, name, key, class_, and what the call that made it did."""
+
+    def __init__(self, spool: Spool, receipt: Receipt, *, name: str, key: str | None, class_: Class) -> None:
+        self.id = receipt.batch
+        self.name = name
+        self.key = key
+        self.class_ = class_
+        self.created = receipt.created
+        self.added = receipt.added
+        self.skipped_known = receipt.skipped_known
+        self.skipped_bad = receipt.skipped_bad
+        self.duplicates = receipt.duplicates
+        self.rejects = receipt.rejects
+        self.notices = receipt.notices
+        """Terms that the existing batch of this key has otherwise than this call asked for: the first call's stand."""
+        self._spool = spool
+        self._sample: Sample | None = None
+
+    @classmethod
+    async def load(cls, spool: Spool, receipt: Receipt) -> Batch:
+        """The handle of a batch that exists."""
+        connection = await spool.connection()
+        found = await connection.command("HMGET", connection.keys.batch(receipt.batch), "class", "name", "key")
+        class_, name, key = (value.decode() if value else "" for value in cast("list[bytes | None]", found))
+        if not class_:
+            raise NotFound(f'no batch "{receipt.batch}" in {connection.link.name}.', code="no_such_batch")
+        return cls(spool, receipt, name=name, key=key or None, class_=cast("Class", class_))
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.id} {self.name}>".replace(" >", ">")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Batch cannot be pickled: pass batch.id, then spool.batch(id)")
+
+    # -- looking
+
+    async def status(self) -> BatchStatus:
+        """One round trip. `rate_per_s` is the speed since this handle's last look."""
+        seen = await (await self._connection()).moves.status(self.id)
+        if seen is None:
+            raise NotFound(f"batch {self.id} is gone: its retention is over.", code="no_such_batch")
+        status = batch_status(self.id, seen, self._sample)
+        if self._sample is None or seen.now_ms - self._sample.at_ms >= 1000:
+            self._sample = Sample(seen.now_ms, handled(status))
+        return status
+
+    async def wait(self, timeout: float | None = None) -> BatchStatus:
+        """Until the batch has come to rest. Raises WaitTimeout (it goes on); warns once if no worker lives."""
+        started_s, warned, pause_s = time.monotonic(), False, _LOOK_FIRST_S
+        while True:
+            status = await self.status()
+            if status.done:
+                return status
+            waited_s = time.monotonic() - started_s
+            if timeout is not None and waited_s >= timeout:
+                ended = handled(status)
+                raise WaitTimeout(
+                    f"{self.id}: {ended:,} of {status.total:,} after {timeout:g} s, still going", status=status
+                )
+            if not warned and waited_s > _NO_WORKER_AFTER_S and status.waiting_for == "no worker is running":
+                warned = True
+                _log.warning("%s waits: no worker is running. Start one: mailspool worker", self.id)
+            left_s = float("inf") if timeout is None else timeout - waited_s
+            await asyncio.sleep(min(pause_s, max(0.0, left_s)))
+            pause_s = min(_LOOK_MOST_S, pause_s * 1.5)
+
+    async def progress(self, every: float = 1.0) -> AsyncIterator[BatchStatus]:
+        """A status now, then one every so many seconds; ends with the one that is done."""
+        while True:
+            status = await self.status()
+            yield status
+            if status.done:
+                return
+            await asyncio.sleep(every)
+
+    async def messages(
+        self,
+        state: State | tuple[State, ...] | None = None,
+        *,
+        recipient: str | None = None,
+        domain: str | None = None,
+        reply: str | None = None,
+    ) -> AsyncIterator[MessageStatus]:
+        """Streams by chunk, in row order. `reply`: part of the last server reply, case ignored."""
+        async for chunk in self._chunks(state):
+            for message in chunk.messages:
+                if _fits(message, state, recipient, domain, reply):
+                    yield message
+
+    async def message(self, row: int) -> MessageStatus:
+        """One message by its number."""
+        connection = await self._connection()
+        async for chunk in browse.chunks(connection, self.id, only_odd=False, row=row):
+            for message in chunk.messages:
+                if message.row == row:
+                    return message
+        raise NotFound(f'no message "{self.id}-{row}".', code="no_such_message")
+
+    def failed(self) -> AsyncIterator[MessageStatus]:
+        """Exactly those that the counter `failed` counts."""
+        return self.messages("failed")
+
+    def unsent(self) -> AsyncIterator[MessageStatus]:
+        """Every final state but sent."""
+        return self.messages(_UNSENT)
+
+    # -- changing
+
+    async def retry(
+        self,
+        state: Retryable = "deferred",
+        *,
+        recipient: str | None = None,
+        domain: str | None = None,
+        reply: str | None = None,
+    ) -> int:
+        """deferred: try now. failed, uncertain: back to deferred, due now, attempts from 0. Answers how many moved."""
+        if state not in _LETTERS:
+            raise InputError(f'messages that are "{state}" cannot be tried again; deferred, failed and uncertain can')
+        connection = await self._connection()
+        moved = 0
+        chosen = recipient or domain or reply
+        async for chunk in self._chunks(state):
+            indexes = [
+                (message.row - 1) % CHUNK_SIZE
+                for message in chunk.messages
+                if _fits(message, state, recipient, domain, reply)
+            ]
+            if indexes:
+                answer = await connection.moves.reopen(self.id, chunk.k, _LETTERS[state], indexes if chosen else ())
+                if answer < 0:
+                    raise await self._closed()
+                moved += answer
+        if moved:
+            connection.feed(self.class_)
+        elif (await self.status()).state == "cancelled":
+            raise await self._closed()
+        return moved
+
+    async def hold(self) -> int:
+        """Nothing more leaves until release; what is on the wire finishes. Answers how many messages that touches."""
+        return await (await self._connection()).moves.hold(self.id)
+
+    async def release(self) -> int:
+        connection = await self._connection()
+        touched = await connection.moves.release(self.id)
+        connection.feed(self.class_)
+        return touched
+
+    async def cancel(self) -> int:
+        """Leaves sent ones alone. Answers how many will not be sent."""
+        return await (await self._connection()).moves.close(self.id, "cancelled")
+
+    # -- inside
+
+    async def _connection(self) -> Connection:
+        return await self._spool.connection()
+
+    async def _chunks(self, state: State | tuple[State, ...] | None) -> AsyncIterator[browse.Chunk]:
+        states = (state,) if isinstance(state, str) else state
+        for name in states or ():
+            if name not in STATES:
+                raise InputError(f'no state "{name}": {", ".join(STATES)}')
+        only_odd = states is not None and not set(states) & {"queued", "sent"}
+        async for chunk in browse.chunks(await self._connection(), self.id, only_odd):
+            yield chunk
+
+    async def _closed(self) -> InputError:
+        status = await self.status()
+        why = "cancelled" if status.state == "cancelled" else "past its deadline"
+        return InputError(f"batch {self.id} is {why}: nothing of it can be tried again")
+
+
+def _fits(
+    message: MessageStatus,
+    state: State | tuple[State, ...] | None,
+    recipient: str | None,
+    domain: str | None,
+    reply: str | None,
+) -> bool:
+    if state is not None and message.state not in ((state,) if isinstance(state, str) else state):
+        return False
+    if recipient is not None and message.recipient.casefold() != recipient.casefold():
+        return False
+    if domain is not None and message.recipient.rpartition("@")[2].casefold() != domain.casefold():
+        return False
+    return reply is None or reply.casefold() in (message.reply or "").casefold()

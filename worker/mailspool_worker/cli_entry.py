@@ -1,0 +1,162 @@
+"""`mailspool worker`: one process, until a signal, until nothing is left for now, or until batches are done.
+
+Called by the command line by name. Answers the exit code: 0 (also for SIGTERM and SIGINT, which drain), 1 (done but not
+ok), 75 (`timeout`), 130 (a second signal). Raises MailspoolError for what the command line turns into words and codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from mailspool import __version__
+from mailspool.contract.moves import Moves
+from mailspool.contract.states import CLASSES, Class
+from mailspool.redis_server.link import Link
+from mailspool.settings import Settings, unknown_variables
+from mailspool_worker.app import Engine
+from mailspool_worker.events import Events, configure
+
+_LOOK_EVERY_S = 0.2
+_QUIET_LOOKS = 2
+"""`--drain` goes when it has seen nothing to do this often in a row: a settle and its feed are two moves."""
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    class_: Class | None = None,
+    drain: bool = False,
+    until_done: Sequence[str] | None = None,
+    timeout_s: float | None = None,
+) -> int:
+    """`until_done`: batch ids, or an empty list for every batch there is. Blocks; uses uvloop where it is installed."""
+    Engine.refuse_without_relay(settings)
+    factory = _loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_Process(settings, class_, drain, until_done, timeout_s).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+class _Process:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        class_: Class | None,
+        drain: bool,
+        until_done: Sequence[str] | None,
+        timeout_s: float | None,
+    ) -> None:
+        self._settings = settings
+        self._classes: tuple[Class, ...] = (class_,) if class_ else CLASSES
+        self._drain = drain
+        self._until_done = until_done
+        self._timeout_s = timeout_s
+        self._signals = 0
+        self._signalled = asyncio.Event()
+
+    async def run(self) -> int:
+        settings = self._settings
+        events = Events(configure(settings.log_level, settings.log_format))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+        link = Link(settings)
+        await link.open()
+        try:
+            engine = Engine(settings, link, events, classes=self._classes)
+            await engine.open()
+            self._greet(engine, events)
+            code = await self._until_over(engine)
+            await engine.close()
+            events.stopped(exit=code, sent=events.counters.sent, failed=events.counters.failed)
+            return code
+        finally:
+            await link.close()
+
+    def _signal(self) -> None:
+        self._signals += 1
+        self._signalled.set()
+        if self._signals > 1:
+            sys.stderr.write("stopped at once: mails that were on the wire may be sent again\n")
+            os._exit(130)
+
+    def _greet(self, engine: Engine, events: Events) -> None:
+        events.started(
+            version=__version__,
+            pid=os.getpid(),
+            spool=engine.link.name,
+            durability=engine.link.promise,
+            relays=[relay.url_shown for relay in self._settings.relay_table().values()],
+            classes=list(self._classes),
+        )
+        for sentence in (*unknown_variables(), *self._settings.warnings):
+            events.warning("settings", words=sentence)
+
+    async def _until_over(self, engine: Engine) -> int:
+        ends_s = time.monotonic() + self._timeout_s if self._timeout_s is not None else float("inf")
+        quiet = 0
+        while not self._signalled.is_set():
+            if engine.failed is not None:
+                raise engine.failed
+            if self._drain and engine.ticked.is_set():
+                quiet = quiet + 1 if await self._nothing_to_do(engine) else 0
+                if quiet >= _QUIET_LOOKS:
+                    return 0
+            if self._until_done is not None:
+                code = await self._all_done(engine)
+                if code is not None:
+                    return code
+            if time.monotonic() > ends_s:
+                return 75
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._signalled.wait()
+            except TimeoutError:
+                continue
+        return 0
+
+    async def _nothing_to_do(self, engine: Engine) -> bool:
+        stay = 0
+        for class_ in self._classes:
+            drained = await engine.moves.drained(class_)
+            if drained.busy:
+                return False
+            stay += drained.stay
+        if stay:
+            sys.stderr.write(
+                f"drained; {stay} {'batch waits' if stay == 1 else 'batches wait'} for a later try, a date or a relay\n"
+            )
+        return True
+
+    async def _all_done(self, engine: Engine) -> int | None:
+        """None while something is open; else 0, or 1 if something failed, expired or is uncertain."""
+        names = self._until_done or await self._every_batch(engine)
+        ok = True
+        for batch in names:
+            seen = await engine.moves.status(batch)
+            if seen is None:
+                continue
+            if seen.batch["state"] not in ("done", "closed", "purging"):
+                return None
+            ok = ok and not any(int(seen.batch.get(f"n_{bad}", 0)) for bad in ("failed", "expired", "uncertain"))
+        return 0 if ok else 1
+
+    @staticmethod
+    async def _every_batch(engine: Engine) -> list[str]:
+        moves: Moves = engine.moves
+        found = await engine.link.redis.zrange(moves.keys.batches, 0, -1)
+        return [name.decode() for name in found]
