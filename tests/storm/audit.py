@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from mailspool.contract.states import CLASSES
 from tests.storm import ops
 from tests.storm.case import Case, Step, Violation
 from tests.storm.oracles import batch, changes, feeding, operating, producing, running, spool
 from tests.storm.snapshot import PREFIX
 
-O = TypeVar("O")
+Kind = TypeVar("Kind")
 Judge = Callable[[object, Step], None]
 FULL_EVERY = 50
 OF_CHUNKS = frozenset({"chunk", "out"})
-INDEXES = ("batches", "ids", "deadline", "retire", "open:transactional", "open:bulk", "later:transactional", "later:bulk")
-LEASES = ("flight:transactional", "flight:bulk", "apart:transactional", "apart:bulk")
+INDEXES = ("batches", "ids", "deadline", "retire", *(f"{turn}:{c}" for turn in ("open", "later") for c in CLASSES))
+LEASES = tuple(f"{lease}:{c}" for lease in ("flight", "apart") for c in CLASSES)
 
 
-def _judge(kind: type[O], oracle: Callable[[O, Step], None]) -> tuple[type, Judge]:
+def _judge(kind: type[Kind], oracle: Callable[[Kind, Step], None]) -> tuple[type, Judge]:
     return kind, cast("Judge", oracle)
 
 

@@ -28,7 +28,7 @@ AT_REST: Final = frozenset({"done", "closed"})
 GATHER_MS: Final = 60_000
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - what it is called everywhere here
     """Something that must hold does not."""
 
 
@@ -155,9 +155,7 @@ def open_messages(fields: Mapping[str, str]) -> int:
     return num(fields, "total") - sum(num(fields, name) for name in final)
 
 
-def when_due(
-    rows: int, outs: Mapping[str, str], expires: int, now: int, not_before: int = 0
-) -> int | None:
+def when_due(rows: int, outs: Mapping[str, str], expires: int, now: int, not_before: int = 0) -> int | None:
     """When a chunk without a run is due by what is written; None when nothing of it is left to send."""
     if len(outs) == rows and all(value[0] in FINAL for value in outs.values()):
         return None

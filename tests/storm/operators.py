@@ -1,21 +1,22 @@
-"""Operators, crons and the tick: hold, release, cancel, expire, retry, resolve, pause, purge, collect, sweep, questions.
+"""Operators, crons and the tick: expire, retry, resolve, pause, purge, collect, sweep, feed, questions.
 
 Called by storm.py; each function makes one call, chosen by the world's dice.
 """
 
 from __future__ import annotations
 
-from mailspool.contract.states import CLASSES
+from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
 from tests.storm.producers import CHUNK
 from tests.storm.world import World
 
+MOSTLY_BULK: tuple[Class, ...] = ("transactional", "bulk", "bulk")
 PAUSABLE = ("spool", *CLASSES)
 
 
 def tick(world: World) -> None:
     """What every worker process does each second: sweep, expire, feed."""
-    classes = CLASSES if world.calm else (world.pick(("transactional", "bulk", "bulk")),)
+    classes: tuple[Class, ...] = CLASSES if world.calm else (world.pick(MOSTLY_BULK),)
     for c in classes:
         world.do(ops.Sweep(c))
     for b, at in list(world.db.scores("deadline").items()):

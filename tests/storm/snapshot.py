@@ -111,7 +111,9 @@ class Snapshot:
 
 def look(link: Link) -> Snapshot:
     found = iter(cast("list[object]", link.ask(link.script(_SCRIPT, ()), texts=True)[0]))
-    return Snapshot({cast("str", name): _value(kind, value) for name, kind, value in zip(found, found, found, strict=True)})
+    return Snapshot(
+        {cast("str", name): _value(kind, value) for name, kind, value in zip(found, found, found, strict=True)}
+    )
 
 
 def after_writes(db: Snapshot, commands: Iterable[Sequence[Arg]]) -> Snapshot:
@@ -157,4 +159,3 @@ def _value(kind: object, value: object) -> Value:
     if kind == "hash":
         return dict(zip(each, each, strict=True))
     return {member: float(score) for member, score in zip(each, each, strict=True)}
-

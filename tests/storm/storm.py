@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from mailspool.contract.scripts import Script
-from mailspool.contract.states import UPLOAD_ABANDONED_MS
+from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS
 from tests.storm import operators, ops, producers
 from tests.storm.case import AT_REST, Violation, must
 from tests.storm.server import Link
@@ -20,6 +20,9 @@ from tests.storm.world import CREW, GOOD_WORKER, World
 
 WORKERS = tuple(CREW)
 PRODUCERS = 5
+SHORT_MS = (0, 1, 1, 50, 400, 400, 3000)
+LONG_MS = (16_000, 16_000, 45_000)
+"""Longer than a lease: whoever is not heard in time is dead, or a zombie."""
 ROUNDS = 400
 QUICK_ROUNDS = 12
 ZOMBIE_ROUNDS = 30
@@ -50,7 +53,9 @@ class Storm:
 
     def _step(self) -> None:
         world = self.world
-        jump = world.pick((0, 1, 1, 50, 400, 400, 3000)) if world.chance(0.955) else world.pick((16_000, 16_000, 45_000))
+        jump = (
+            world.pick((0, 1, 1, 50, 400, 400, 3000)) if world.chance(0.955) else world.pick((16_000, 16_000, 45_000))
+        )
         world.now += jump
         for worker in WORKERS:
             if worker not in self.absent and world.chance(0.6):
@@ -194,18 +199,19 @@ class Storm:
 
     def _leave_nothing(self) -> None:
         world = self.world
-        for c in ("transactional", "bulk"):
+        for c in CLASSES:
             must(world.do(ops.AskDrained(c)) == (0, 0), "drained, and not so", c)
         world.now += UPLOAD_ABANDONED_MS + 100_000
         for u in list(world.db.scores("loading")):
             must(world.do(ops.Collect(u)) == "OK", "an abandoned upload", u)
         for b in list(world.db.batches):
             must(world.do(ops.Purge(b)) == "OK", "a batch past its retention", b)
-        for c, version in (("transactional", 1), ("transactional", 2), ("bulk", 1), ("bulk", 2)):
-            world.do(ops.Broom(c, version))
+        for c in CLASSES:
+            for version in (1, 2):
+                world.do(ops.Broom(c, version))
         kinds = {name.split(":")[1] for name in world.db.raw if name.startswith(PREFIX)}
         must(kinds <= STAYS, "left behind", kinds - STAYS)
-        for c in ("transactional", "bulk"):
+        for c in CLASSES:
             must(not any(int(n) for n in world.db.hash(f"totals:{c}").values()), "totals of nothing", c)
 
 

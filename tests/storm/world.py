@@ -16,7 +16,7 @@ from typing import TypeVar
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
 from mailspool.contract.scripts import Script
-from mailspool.contract.states import Class
+from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
 from tests.storm.audit import Auditor
 from tests.storm.case import Step, Violation, must
@@ -145,13 +145,14 @@ class World:
         """So frequent that it goes by the move, with the auditor behind it, only now and then."""
         self.crew[worker] = kind or CREW[worker]
         relays, versions = ",".join(self.crew[worker].relays), ",".join(self.crew[worker].versions)
-        fields = {"relays": relays, "versions": versions, "slots:transactional": 1, "slots:bulk": 1}
+        slots = {f"slots:{c}": 1 for c in CLASSES}
+        fields: dict[str, Arg] = {"relays": relays, "versions": versions, **slots}
         name = self.keys.worker(worker)
         if self.chance(0.02):
             self.do(ops.Beat(worker, fields))
             self.caller.waiting.append(("PERSIST", name))  # its life is counted in this storm's time
             return
-        flat = [item for pair in fields.items() for item in pair]
+        flat: list[Arg] = [item for pair in fields.items() for item in pair]
         self.write(("HSET", name, *flat), ("ZADD", self.keys.workers, self.now, worker))
 
     def enqueue(self, c: Class, job: str) -> None:

@@ -7,6 +7,7 @@ ok), 75 (`timeout`), 130 (a second signal). Raises MailspoolError for what the c
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -80,6 +81,8 @@ class _Process:
             engine = Engine(settings, link, events, classes=self._classes)
             await engine.open()
             self._greet(engine, events)
+            gc.collect()
+            gc.freeze()  # what was loaded stays: no collection need look at it again
             code = await self._until_over(engine)
             await engine.close()
             events.stopped(exit=code, sent=events.counters.sent, failed=events.counters.failed)

@@ -13,10 +13,12 @@ _JUMP_MS = 5_000
 """More than a slow round trip, less than a lease."""
 
 
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def boot_s() -> float:
     """Seconds since boot, sleep included; where the system has no such clock, its monotonic one."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
+    return time.clock_gettime(_CLOCK)
 
 
 class RedisClock:

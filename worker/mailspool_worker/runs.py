@@ -32,7 +32,19 @@ class Place(Enum):
 class Item:
     """One message of a run."""
 
-    __slots__ = ("claim_asked", "claimed", "index", "place", "plain", "previous", "rendered", "requeued", "row", "run")
+    __slots__ = (
+        "claim_asked",
+        "claimed",
+        "commands",
+        "index",
+        "place",
+        "plain",
+        "previous",
+        "rendered",
+        "requeued",
+        "row",
+        "run",
+    )
 
     def __init__(self, run: Run, index: int, row: Row, previous: Outcome | None) -> None:
         self.run = run
@@ -43,6 +55,8 @@ class Item:
         self.place = Place.QUEUED
         self.claimed = False
         self.claim_asked = False
+        self.commands: tuple[bytes, bytes] | None = None
+        """MAIL and RCPT, as the session that pulled it made and checked them."""
         self.plain = False
         self.requeued = 0
 

@@ -109,7 +109,7 @@ class _Needs:
         first = node.ops[0]
         membership = first.op in ("in", "notin")  # an empty list contains nothing and asks nobody
         self.expression(node.expr, forced=not membership)
-        self.expression(first.expr, forced=membership)
+        self.expression(first.expr, forced=True)
 
     def passed(self, values: Iterable[nodes.Node]) -> None:
         for value in values:

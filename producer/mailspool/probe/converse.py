@@ -57,7 +57,7 @@ async def probe(
         auth=talk.auth,
         size=talk.size_limit,
         features=tuple(talk.features),
-        verdict=talk.masked(verdict[:1].upper() + verdict[1:]),
+        verdict=verdict[:1].upper() + verdict[1:],
         exit_code=exit_code,
     )
 

@@ -2,6 +2,7 @@
 
 Called by model.py. The result is a table from key (`("relay_url",)`, `("relays", "main", "url")`) to what was given and
 where, so that every later sentence can name file and line, and `mailspool settings` can say where a value came from.
+Relative paths are taken from the folder of the settings file, elsewhere from the current one.
 Raises nothing itself: what is wrong is collected, so that a person sees all of it at once.
 Known limit: `relays` is not read from one JSON variable; each key has its own, MAILSPOOL_RELAYS__NAME__URL. (A library
 that decodes such texts as JSON turns the password 1e5 into a number.)
@@ -114,6 +115,8 @@ class _Flat:
             base = name.removesuffix("_file")
             if name == RELAYS:
                 self._relays(value, folder)
+            elif name == "data_dir" and isinstance(value, str) and value and not value.startswith("~"):
+                self._put((name,), (name,), folder() / value)
             elif name in self.names:
                 self._put((name,), (name,), value)
             elif base in self.names and base != RELAYS:
@@ -161,7 +164,11 @@ class _Flat:
         if not isinstance(value, str | Path) or not str(value):
             self._unknown(typed, f"{'.'.join(typed)} must be the path of a file")
             return
-        path = folder() / Path(value).expanduser()
+        try:
+            path = folder() / Path(value).expanduser()
+        except RuntimeError:
+            self._unknown(typed, f"{'.'.join(typed)}: ~ cannot be resolved, write the full path")
+            return
         self._once(typed, key, Given(None, self.layer, self.where(typed), path))
 
     def _once(self, typed: KeyPath, key: KeyPath, given: Given) -> None:

@@ -112,8 +112,8 @@ def test_the_order_of_keys_and_the_case_of_the_address_are_no_values() -> None:
     [
         ("refuse", None, row(1, "ali@x.org", n="7"), "7ada229e93eb55338fdf599f834fd1ec"),
         ("first", None, row(9, "ALI@x.org", n="8"), "7ada229e93eb55338fdf599f834fd1ec"),
-        ("refuse", "n", row(1, "ali@x.org", n="7"), "9fce317d1a24"),
-        ("all", "n", row(1, "ali@x.org", n=7), "x"),
+        ("refuse", "n", row(1, "ali@x.org", n="7"), "9fce317d1a241cc2a5d6d811fc9681a6"),
+        ("all", "n", row(1, "ali@x.org", n=7), "9fce317d1a241cc2a5d6d811fc9681a6"),
         ("all", None, row(1, "ali@x.org", n="7"), "x"),
         ("all", None, row(1, "ali@x.org", "Ali", n=Decimal("7.0"), d=date(2026, 11, 24)), "x"),
     ],
@@ -129,7 +129,7 @@ def test_memory_a_row() -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         duplicates = Duplicates("refuse")
-        for n in range(1, 150_001):
+        for n in range(1, 60_001):
             duplicates.see(ListRow(f"u{n}@x.org", {"email": f"u{n}@x.org"}, n))
             if n >= 10_000 and n % 1_000 == 0:
                 _, peak = tracemalloc.get_traced_memory()

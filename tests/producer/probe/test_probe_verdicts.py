@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from dataclasses import replace
 
@@ -42,16 +43,24 @@ async def test_send_delivers_a_small_mail() -> None:
     [
         ({"MAIL": b"550 5.7.1 no\r\n"}, "The sender a@acme.example is refused: 550 5.7.1 no", 69),
         ({"MAIL": b"530 5.7.0 log in\r\n"}, "The server wants a login before it takes mail: 530 5.7.0 log in", 77),
-        ({"RCPT": b"550-5.1.1 no\r\n550 5.1.1 such user\r\n"}, "The receiver b@acme.example is refused: 550 5.1.1 no 5.1.1 such user", 69),
+        (
+            {"RCPT": b"550-5.1.1 no\r\n550 5.1.1 such user\r\n"},
+            "The receiver b@acme.example is refused: 550 5.1.1 no 5.1.1 such user",
+            69,
+        ),
         ({"DATA": b"452 4.3.1 full\r\n"}, "The server takes no mail: 452 4.3.1 full", 69),
         ({".": b"554 5.6.0 spam\r\n"}, "The test mail is refused: 554 5.6.0 spam", 69),
-        ({"EHLO": b"502 no\r\n", "HELO": b"550 bad name\r\n"}, "The server refuses our name laptop.acme.example: 550 bad name Set ehlo_name.", 69),
+        (
+            {"EHLO": b"502 no\r\n", "HELO": b"550 bad name\r\n"},
+            "The server refuses our name laptop.acme.example: 550 bad name Set ehlo_name.",
+            69,
+        ),
         ({"QUIT": b"500 what\r\n"}, "Sent: 250 2.0.0 queued as 4FzX", 0),
         ({"QUIT": b"nonsense\r\n"}, "Sent: 250 2.0.0 queued as 4FzX", 0),
         ({"MAIL": b"250-one\r\n550 two\r\n"}, "One reply with two codes: this is no sane SMTP server.", 69),
         ({"MAIL": b"999 what\r\n"}, 'This is no SMTP server: it says "999 what".', 69),
     ],
-)  # fmt: skip
+)
 async def test_what_a_refusal_means(answers: dict[str, bytes], verdict: str, exit_code: int) -> None:
     server = Server(answers={word: [reply] for word, reply in answers.items()})
     async with server.run():
@@ -178,12 +187,15 @@ async def test_a_connection_that_never_comes(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("to", "words"),
     [
-        ("ali@acme.example\r\nRCPT TO:<x@y>", '"ali@acme.example\\r\\nRCPT TO:<x@y>" is no address that can stand in an envelope.'),
+        (
+            "ali@acme.example\r\nRCPT TO:<x@y>",
+            '"ali@acme.example\\r\\nRCPT TO:<x@y>" is no address that can stand in an envelope.',
+        ),
         ("a>b@acme.example", '"a>b@acme.example" is no address that can stand in an envelope.'),
         ("ali", '"ali" is no address that can stand in an envelope.'),
         ("@acme.example", '"@acme.example" is no address that can stand in an envelope.'),
     ],
-)  # fmt: skip
+)
 async def test_an_address_that_could_become_a_command_is_refused(to: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         await ask(Relay("main", "127.0.0.1", 1, "none", True), to=to)
@@ -232,11 +244,11 @@ async def test_the_report_is_json() -> None:
 )
 def test_what_can_be_named_to_be_probed(target: str | None, shown: str) -> None:
     relays = {"one": {"url": "smtp://one.example"}, "two": {"url": "smtps://two.example"}}
-    assert str(probe_relay(Settings(relay_url=None, relays=relays), target)) == shown
+    assert str(probe_relay(Settings(config=os.devnull, relay_url=None, relays=relays), target)) == shown
 
 
 def test_a_relay_that_is_not_there() -> None:
-    settings = Settings(relay_url=None, relays={"main": {"url": "smtp://one.example"}})
+    settings = Settings(config=os.devnull, relay_url=None, relays={"main": {"url": "smtp://one.example"}})
     with pytest.raises(ConfigError) as caught:
         probe_relay(settings, "mian")
     assert str(caught.value) == 'there is no relay "mian". Did you mean "main"?'
@@ -244,5 +256,5 @@ def test_a_relay_that_is_not_there() -> None:
         probe_relay(settings, "zzz")
     assert str(caught.value) == 'there is no relay "zzz". Give a relay\'s name, a URL or HOST:PORT.'
     with pytest.raises(ConfigError) as caught:
-        probe_relay(Settings(relay_url=None, relays={}), None)
+        probe_relay(Settings(config=os.devnull, relay_url=None, relays={}), None)
     assert str(caught.value).startswith("No relay is set")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_no_name_can_be_set_by_kubernetes() -> None:
         ({"MAILSPOOL_DATA_DIR": "spool"}, "{home}/work/spool"),
     ],
 )
-@pytest.mark.skipif("sys.platform == 'darwin'")
+@pytest.mark.skipif(sys.platform == "darwin", reason="XDG is not for macOS")
 def test_the_data_folder(variables: dict[str, str], folder: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -31,6 +31,7 @@ def main(**settings: object) -> Relay:
         ("smtps://u:p@mail.acme.example", "mail.acme.example", 465, "tls", True, "u", "p"),
         ("smtps://mail.acme.example", "mail.acme.example", 465, "tls", True, None, None),
         ("smtp://localhost", "localhost", 25, "opportunistic", False, None, None),
+        ("smtp://sandbox", "sandbox", 25, "opportunistic", True, None, None),
         ("smtp://[::1]:2525", "::1", 2525, "opportunistic", False, None, None),
         ("smtp://u:p@localhost", "localhost", 587, "starttls", True, "u", "p"),
         ("smtp://u:p@localhost?tls=off", "localhost", 587, "none", True, "u", "p"),

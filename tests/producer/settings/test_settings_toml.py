@@ -146,11 +146,21 @@ def test_the_line_of_a_key(key: tuple[str, ...], line: int | None) -> None:
     assert line_of(text, key) == line
 
 
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "conf" / "secret", "p")
+    named = write(tmp_path / "conf" / "x.toml", 'data_dir = "spool"\nredis_password_file = "secret"\n')
+    settings = Settings(config=named)
+    assert settings.data_dir == tmp_path / "conf" / "spool"
+    assert settings.redis_password is not None
+    assert Settings(data_dir="spool").data_dir == Path("spool").absolute()
+
+
 @posix_only
 @pytest.mark.parametrize(
     ("text", "name", "file"),
     [
         ('relay_url = "smtp://u:p@h.example"', "relay_url", "relay_password_file"),
+        ('relay_url = "smtp://a@b.example:p@h.example"', "relay_url", "relay_password_file"),
         ('relay_url = "gmail://you@gmail.com:p"', "relay_url", "relay_password_file"),
         ('redis_url = "redis://:p@queue"', "redis_url", "redis_password_file"),
         ('redis_password = "p"', "redis_password", "redis_password_file"),

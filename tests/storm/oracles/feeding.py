@@ -6,6 +6,7 @@ lives as long as a storm; audit.py asks it after every step. Raises Violation by
 
 from __future__ import annotations
 
+from mailspool.contract.states import CLASSES
 from tests.storm import ops
 from tests.storm.case import Step, fail, may_go, must, num, served, window
 from tests.storm.snapshot import PREFIX
@@ -64,9 +65,7 @@ class Feeding:
                 lying = since and since[1] <= step.now - SLACK_MS and may_go(step.post, b, step.now)
                 must(not lying, "left lying although there is room", b, since)
 
-    def _was_it_its_turn(
-        self, step: Step, c: str, job: str, n: int, left: dict[str, int], grace_ms: int
-    ) -> None:
+    def _was_it_its_turn(self, step: Step, c: str, job: str, n: int, left: dict[str, int], grace_ms: int) -> None:
         prefix, b, k, gen = job.split(":")
         fields, now, db = step.post.batch(b), step.now, step.post
         must(prefix == PREFIX and fields["class"] == c and fields["state"] == "live", "fed what may not go", job)
@@ -100,7 +99,7 @@ class Feeding:
     def _turns_come_in_time(self, step: Step) -> None:
         """A batch in `later` is looked at when it is due, or when it was to be asked again."""
         db = step.post
-        for c in ("transactional", "bulk"):
+        for c in CLASSES:
             for b, score in db.scores(f"later:{c}").items():
                 if score <= step.now or step.pre.scores(f"later:{c}").get(b) == score:
                     continue
@@ -116,5 +115,3 @@ class Feeding:
                 self.able_since.pop(b, None)
         for b in self.able_since.keys() - set(step.post.batches):
             del self.able_since[b]
-
-

@@ -1,4 +1,4 @@
-"""What anyone's moves must answer and do: hold, release, close, reopen, resolve, resume, pause, purge, broom, questions.
+"""What anyone's moves must answer and do: hold, release, close, reopen, resolve, pause, purge, broom, questions.
 
 The expected answer is worked out from the keys before the call. Raises Violation by `must`.
 """

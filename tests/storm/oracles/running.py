@@ -52,7 +52,8 @@ def lease(op: ops.Lease, step: Step) -> None:
 
 
 def renew(op: ops.Renew, step: Step) -> None:
-    for (b, k, token), answer in zip(op.runs, step.answer_to(op), strict=True):
+    answers: list[str] = step.answer_to(op)
+    for (b, k, token), answer in zip(op.runs, answers, strict=True):
         if step.pre.runs(b).get(str(k)) != f"run:{token}":
             must(answer == "LOST", "renewed a run that is lost", b, k, answer)
             continue
@@ -119,7 +120,9 @@ def detach(op: ops.Detach, step: Step) -> None:
     if mine:
         c, member = step.post.batch(op.b)["class"], f"{op.b}:{op.k}"
         must(member not in step.post.scores(f"flight:{c}"), "detached, and in the window", member)
-        must(step.post.scores(f"apart:{c}").get(member) == step.pre.lease_end(c, member), "detach moved a lease", member)
+        must(
+            step.post.scores(f"apart:{c}").get(member) == step.pre.lease_end(c, member), "detach moved a lease", member
+        )
 
 
 def settle(op: ops.Settle, step: Step) -> None:
@@ -188,5 +191,3 @@ def no_other_move_sweeps(step: Step) -> None:
                     must(step.op.b == b and run.startswith("fed:"), "close ended a run", b, k, run)
                 case _:
                     must(False, "a run ended", b, k, run)
-
-

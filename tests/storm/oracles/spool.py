@@ -60,7 +60,9 @@ def every_lease_has_a_run(step: Step) -> None:
             for member in db.scores(f"{zset}:{c}"):
                 b, _, k = member.partition(":")
                 run = db.runs(b).get(k, "")
-                must(run[:3] == "run" or (run[:3] == "fed" and zset == "flight"), "a lease of nobody", zset, member, run)
+                must(
+                    run[:3] == "run" or (run[:3] == "fed" and zset == "flight"), "a lease of nobody", zset, member, run
+                )
                 must(db.batch(b)["class"] == c, "a lease in the other class", member)
 
 

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from mailspool.contract.codec import encode_outcome
 from mailspool.contract.states import CLAIMED
 from mailspool.settings import Relay
-from mailspool_worker.attempts import Attempt, Policy, next_outcome
+from mailspool_worker.attempts import Attempt, Policy, accepted, next_outcome
 from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.events import Events
@@ -28,8 +28,9 @@ from mailspool_worker.routes import plan
 from mailspool_worker.routes.lanes import Lanes
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.schedule import Schedule
+from mailspool_worker.smtp.owner import Limits
 from mailspool_worker.smtp.replies import Reply
-from mailspool_worker.smtp.session import Limits, Session
+from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.takeover import OpenFailed, open_session
 from mailspool_worker.smtp.transaction import Features
 
@@ -164,6 +165,9 @@ class Route:
         return None
 
     def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
+        if stage is Stage.DOT and isinstance(event, Reply) and 200 <= event.code < 300:
+            self._accepted(item, event, session)
+            return
         verdict = classify(stage, event, self._context(item, session))
         reply = event.text if isinstance(event, Reply) else ""
         size = item.rendered.size if item.rendered else 0
@@ -177,6 +181,14 @@ class Route:
         self._learn(verdict, reply, stage)
         if not verdict.session_usable:
             session.abort(verdict.reason)
+
+    def _accepted(self, item: Item, reply: Reply, session: Session) -> None:
+        size = item.rendered.size if item.rendered else 0
+        outcome = accepted(item.previous, Attempt(self._clock.now_ms(), self.relay.name, size, reply.text))
+        self._recorder.add(item, encode_outcome(outcome), session)
+        self._events.outcome(item, outcome)
+        if self.health.failures:
+            self.health = plan.well(self.health, self._clock.boot_s())
 
     def _again(self, item: Item, verdict: Verdict, session: Session) -> None:
         """Nothing is recorded: the same message goes at once, on this route or, if that closes, on another."""
@@ -246,9 +258,6 @@ class Route:
 
     def _learn(self, verdict: Verdict, reply: str, stage: Stage) -> None:
         """What a verdict says about the route; nothing for an ordinary one."""
-        if verdict.action == "ok":
-            self.health = plan.well(self.health, self._clock.boot_s())
-            return
         now_s = self._clock.boot_s()
         if verdict.disable == "pipelining":
             self._pipelining_off_until_s = now_s + _PIPELINING_OFF_S

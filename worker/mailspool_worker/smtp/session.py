@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
-from mailspool.content.mime import Rendered
 from mailspool.content.render import RenderError
 from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.smtp import transaction
+from mailspool_worker.smtp.body import BodyWriter
+from mailspool_worker.smtp.envelope import Envelope
+from mailspool_worker.smtp.owner import Limits, Owner
 from mailspool_worker.smtp.replies import Reply, ReplyError, ReplyParser
 
 _DEADLINE_S = {
@@ -44,38 +44,6 @@ _REQUEUES = 2
 """How often a message whose envelope died with its connection is taken as innocent."""
 
 
-class Owner(Protocol):
-    """What a session asks of its route (routes/route.py)."""
-
-    def pull(self) -> Item | None:
-        """The next item in fair order, or None: no work, no rate left, or the route is closed."""
-
-    def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
-        """The attempt's verdict is due: classify and record; `session.recorded` follows."""
-
-    def refused_locally(self, item: Item, why: str) -> None:
-        """It cannot go to this receiver, or cannot be rendered; nothing was sent for it."""
-
-    def untouched(self, item: Item) -> None:
-        """Nothing was sent for it, or nothing that counts: another session may take it."""
-
-    def claim(self, item: Item, session: Session, take_back: bool) -> None:
-        """Record a claim (or take one back); `session.recorded` follows for a claim."""
-
-    def idle(self, session: Session) -> None: ...
-
-    def gone(self, session: Session, why: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a session is done: for load balancers, as Postfix and KumoMTA do."""
-
-    messages: int
-    age_s: float
-    unrecorded: int
-
-
 class Session(asyncio.Protocol):
     """Idle; envelope out (`_next`); holding a 354; body on the wire (`_current`), maybe with `_next` behind it."""
 
@@ -84,24 +52,18 @@ class Session(asyncio.Protocol):
     ) -> None:
         self.features = features
         self.accepted = 0
-        self.idle_since_s = clock_s()
+        self.idle_since_s = self._opened_s = clock_s()
         self._owner = owner
         self._limits = limits
         self._clock_s = clock_s
-        self._opened_s = clock_s()
         self._transport: asyncio.Transport | None = None
+        self._body: BodyWriter | None = None
         self._parser = ReplyParser()
         self._expected: deque[Stage | None] = deque()
         self._deadline_s = float("inf")
         self._current: Item | None = None
         self._terminated = False
-        self._pieces: Iterator[memoryview] | None = None
-        self._paused = False
-        self._next: Item | None = None
-        self._refusal: tuple[Stage, Reply] | None = None
-        self._recipient_accepted = False
-        self._replies_for_next = 0
-        self._holds_354 = False
+        self._next: Envelope | None = None
         self._follow: Item | None = None
         self._claiming: Item | None = None
         self._unrecorded = 0
@@ -112,17 +74,8 @@ class Session(asyncio.Protocol):
         self._dead = False
 
     def __repr__(self) -> str:
-        place = (
-            "dead"
-            if self._dead
-            else "body"
-            if self._current
-            else "354"
-            if self._holds_354
-            else "envelope"
-            if self._next
-            else "idle"
-        )
+        places = (("dead", self._dead), ("body", self._current), ("envelope", self._next), ("idle", True))
+        place = next(name for name, holds in places if holds)
         return f"<Session {place} begun={self._begun} accepted={self.accepted} unrecorded={self._unrecorded}>"
 
     # -- life
@@ -130,6 +83,7 @@ class Session(asyncio.Protocol):
     def start(self, transport: asyncio.Transport) -> None:
         """Called by takeover.py in the same loop turn in which the transport became ours."""
         self._transport = transport
+        self._body = BodyWriter(transport, self._tail)
         self._advance()
 
     @property
@@ -156,12 +110,14 @@ class Session(asyncio.Protocol):
 
     def abort_waiting(self, why: str) -> None:
         """Drop it only if no body is on the wire (Redis is away, or the process stops): nothing is in doubt then."""
-        if self._current is None and not self._dead:
-            for item in (self._next, self._follow):
-                if item is not None and not item.claim_asked:
-                    self._give_back(item)
-            self._next = self._follow = None
-            self._lose(Loss.CLOSED, why)
+        if self._current is not None or self._dead:
+            return
+        waiting, self._next = self._next, None
+        follow, self._follow = self._follow, None
+        for item in (waiting.item if waiting else None, follow):
+            if item is not None and not item.claim_asked:
+                self._give_back(item)
+        self._lose(Loss.CLOSED, why)
 
     def check_deadline(self, now_s: float) -> None:
         if now_s > self._deadline_s and not self._dead:
@@ -183,6 +139,23 @@ class Session(asyncio.Protocol):
             self._watch()
             self._advance()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(Loss.CLOSED, "closed")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self._body is not None:
+            self._body.pause()
+
+    def resume_writing(self) -> None:
+        if self._body is not None and not self._dead:
+            self._body.resume()
+            self._watch()
+
+    # -- replies
+
     def _take(self, replies: Iterable[Reply]) -> None:
         for reply in replies:
             if not self._expected:
@@ -191,22 +164,6 @@ class Session(asyncio.Protocol):
                 self._on_reply(self._expected.popleft(), reply)
             if self._dead:
                 return
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(Loss.CLOSED, "closed")
-
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        if self._pieces is not None:
-            self._pump()
-
-    # -- replies
 
     def _on_reply(self, stage: Stage | None, reply: Reply) -> None:
         if stage is Stage.DOT:
@@ -219,47 +176,27 @@ class Session(asyncio.Protocol):
         elif stage is Stage.QUIT:
             self._lose(Loss.CLOSED, "quit")
             return
-        elif stage is not None:
-            self._on_envelope_reply(stage, reply)
+        elif stage is not None and self._next is not None:
+            self._on_envelope_reply(self._next, stage, reply)
         if reply.code == 421 and not self._dead:
             self._lose(Loss.CLOSED, "421")
 
-    def _on_envelope_reply(self, stage: Stage, reply: Reply) -> None:
-        self._replies_for_next += 1
-        positive = 200 <= reply.code < 300 if stage is not Stage.DATA else 300 <= reply.code < 400
-        if not positive and self._refusal is None:
-            self._refusal = (stage, reply)
-        if stage is Stage.RCPT:
-            self._recipient_accepted = positive and self._refusal is None
-        if stage is Stage.DATA:
-            if positive and self._recipient_accepted:
-                self._holds_354 = True
-            elif positive:
-                # No recipient and yet a 354: a lone dot ends it (RFC 2920 3.1). With a recipient it would deliver.
-                self._write(b".\r\n")
-                self._expected.append(None)
-            self._envelope_complete()
-        elif not self.features.pipelining:
-            if self._refusal is None:
-                self._step(stage)
-            else:
-                self._envelope_complete()
-
-    def _step(self, answered: Stage) -> None:
-        item = self._next
-        if item is None:
-            return
-        if answered is Stage.MAIL:
-            self._write(transaction.rcpt_command(item.row.recipient))
+    def _on_envelope_reply(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
+        envelope.take(stage, reply)
+        if envelope.needs_lone_dot:
+            self._write(b".\r\n")
+            self._expected.append(None)
+        if envelope.refusal is not None:
+            if stage is Stage.DATA or not self.features.pipelining:
+                self._refused(envelope.item, *envelope.refusal)
+        elif not self.features.pipelining and stage is Stage.MAIL:
+            self._write(transaction.rcpt_command(envelope.item.row.recipient))
             self._expected.append(Stage.RCPT)
-        else:
+        elif not self.features.pipelining and stage is Stage.RCPT:
             self._write(b"DATA\r\n")
             self._expected.append(Stage.DATA)
 
-    def _envelope_complete(self) -> None:
-        if self._refusal is None or self._next is None:
-            return
-        (stage, reply), item = self._refusal, self._next
+    def _refused(self, item: Item, stage: Stage, reply: Reply) -> None:
         self._next = None
         self._needs_rset = True
         if stage is Stage.RCPT:
@@ -273,7 +210,7 @@ class Session(asyncio.Protocol):
         self._owner.attempt_over(item, stage, event, self)
 
     def _unsolicited(self, reply: Reply) -> None:
-        if self._pieces is not None and self._current is not None:
+        if self._current is not None and not self._terminated:
             # An answer before the terminator was handed over decides nothing about acceptance: abort, later.
             item, self._current = self._current, None
             self._over(item, Stage.BODY, reply)
@@ -284,20 +221,20 @@ class Session(asyncio.Protocol):
     # -- being told by the recorder
 
     def recorded(self, item: Item, accepted: bool) -> None:
-        if item is self._claiming:
-            self._claiming = None
-            self._unrecorded -= 1
-            item.claimed = accepted
-            item.claim_asked = False
-            if not accepted or self._dead:
-                self._next = None
-                self._give_back(item)
-                self._lose(Loss.CLOSED, "claim refused")
-                return
-        else:
-            self._unrecorded -= 1
+        self._unrecorded -= 1
+        if item is not self._claiming:
             item.run.finished(item)
-        self._advance()
+            self._advance()
+            return
+        self._claiming = None
+        item.claim_asked = False
+        item.claimed = accepted
+        if accepted and not self._dead:
+            self._advance()
+        else:
+            self._next = None
+            self._give_back(item)
+            self._lose(Loss.CLOSED, "claim refused")
 
     def not_recorded(self) -> None:
         """The attempt that was reported leaves no outcome (it goes again at once)."""
@@ -306,13 +243,16 @@ class Session(asyncio.Protocol):
     # -- deciding what to write
 
     def _advance(self) -> None:
-        if self._dead or self._transport is None or self._pieces is not None:
+        if self._dead or self._body is None or self._body.is_writing:
             return
-        if self._holds_354:
-            self._try_body()
-        elif self._next is None and self._current is None and not self._expected:
+        if self._next is not None:
+            if self._next.holds_354:
+                self._try_body(self._next)
+        elif self._current is None and not self._expected:
             if self._is_spent():
-                self._quit()
+                self._write(b"QUIT\r\n")
+                self._expected.append(Stage.QUIT)
+                self._watch()
             else:
                 self._begin()
 
@@ -323,34 +263,31 @@ class Session(asyncio.Protocol):
             self._deadline_s = float("inf")
             self._owner.idle(self)
             return
-        lead = b"RSET\r\n" if self._needs_rset else b""
+        lead = b""
         if self._needs_rset:
+            lead = b"RSET\r\n"
             self._expected.append(None)
             self._needs_rset = False
-        self._write(lead + self._envelope(item))
+        self._write(lead + self._open_envelope(item))
         self._watch()
 
     def _pull(self) -> Item | None:
         """The next item that can go to this receiver, rendered."""
         while not self._is_spent() and (item := self._owner.pull()) is not None:
-            rendered = self._rendered(item)
-            if rendered is not None:
+            if (why := self._why_not(item)) is None:
                 self._begun += 1
                 return item
+            self._owner.refused_locally(item, why)
         return None
 
-    def _rendered(self, item: Item) -> Rendered | None:
+    def _why_not(self, item: Item) -> str | None:
         try:
             rendered = item.render()
-            transaction.mail_command(rendered, self.features)
-            transaction.rcpt_command(item.row.recipient)
+            mail = transaction.mail_command(rendered, self.features, plain=item.plain)
+            item.commands = (mail, transaction.rcpt_command(item.row.recipient))
         except (RenderError, ValueError) as error:
-            self._owner.refused_locally(item, f"render: {error}")
-            return None
-        if why := transaction.why_not(rendered, self.features):
-            self._owner.refused_locally(item, why)
-            return None
-        return rendered
+            return f"render: {error}"
+        return transaction.why_not(rendered, self.features)
 
     def _is_spent(self) -> bool:
         return (
@@ -360,74 +297,43 @@ class Session(asyncio.Protocol):
             or self._clock_s() - self._opened_s > self._limits.age_s
         )
 
-    def _envelope(self, item: Item) -> bytes:
+    def _open_envelope(self, item: Item) -> bytes:
         """The bytes of its envelope (all of it, or its first step), which from here on is what is expected."""
         item.place = Place.ENVELOPE
-        self._next = item
-        self._refusal = None
-        self._recipient_accepted = False
-        self._replies_for_next = 0
-        self._holds_354 = False
-        mail = transaction.mail_command(item.render(), self.features, plain=item.plain)
+        self._next = Envelope(item)
+        mail, rcpt = item.commands or (b"", b"")
         self._expected.append(Stage.MAIL)
         if not self.features.pipelining:
             return mail
         self._expected.append(Stage.RCPT)
         self._expected.append(Stage.DATA)
-        return mail + transaction.rcpt_command(item.row.recipient) + b"DATA\r\n"
+        return mail + rcpt + b"DATA\r\n"
 
-    def _try_body(self) -> None:
-        item = self._next
-        if item is None or item.place is Place.DONE or not item.run.may_start_body():
+    def _try_body(self, envelope: Envelope) -> None:
+        item = envelope.item
+        if item.place is Place.DONE or not item.run.may_start_body():
             # A 354 cannot be taken back: the transaction dies with the connection, and nothing was sent.
-            if item is not None:
+            self._next = None
+            if not item.claim_asked:
                 self._give_back(item)
-                self._next = None
             self._lose(Loss.CLOSED, "withdrawn")
             return
         if self._follow is None and self.features.pipelining:
             self._follow = self._pull()
-        if item.run.claiming:
-            if not item.claimed:
-                if self._claiming is None:
-                    self._claiming = item
-                    item.claim_asked = True
-                    self._unrecorded += 1
-                    self._owner.claim(item, self, take_back=False)
-                return
-            if self._unrecorded:
-                return
-        elif self._unrecorded >= self._limits.unrecorded:
+        if item.run.claiming and not item.claimed:
+            if self._claiming is None:
+                self._claiming = item
+                item.claim_asked = True
+                self._unrecorded += 1
+                self._owner.claim(item, self, take_back=False)
             return
-        self._send_body(item)
-
-    def _send_body(self, item: Item) -> None:
-        rendered = item.render()
+        if self._unrecorded >= (1 if item.run.claiming else self._limits.unrecorded):
+            return
         self._current, self._next = item, None
-        self._holds_354 = False
         self._terminated = False
         item.place = Place.WIRE
-        pieces = transaction.dot_stuffed(rendered.pieces)
-        if rendered.size <= transaction.PIECE_LIMIT:
-            pieces.append(self._tail())
-            self._write(b"".join(pieces))
-            self._watch()
-            return
-        self._pieces = transaction.small_pieces(pieces)
-        self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
-        self._pump()
-
-    def _pump(self) -> None:
-        """Large bodies: as much as the connection takes, the terminator last."""
-        if self._pieces is None or self._transport is None:
-            return
-        for piece in self._pieces:
-            self._transport.write(piece)
-            if self._paused:
-                self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
-                return
-        self._pieces = None
-        self._write(self._tail())
+        if self._body is not None:
+            self._body.send(item.render())
         self._watch()
 
     def _tail(self) -> bytes:
@@ -435,11 +341,9 @@ class Session(asyncio.Protocol):
         self._terminated = True
         self._expected.append(Stage.DOT)
         follow, self._follow = self._follow, None
-        if follow is None:
+        if follow is None or follow.place is Place.DONE:
             return b".\r\n"
-        if follow.place is Place.DONE:
-            return b".\r\n"
-        return b".\r\n" + self._envelope(follow)
+        return b".\r\n" + self._open_envelope(follow)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -448,13 +352,10 @@ class Session(asyncio.Protocol):
     def _watch(self) -> None:
         if self._expected:
             self._deadline_s = self._clock_s() + _DEADLINE_S[self._expected[0]]
-        elif self._pieces is None:
+        elif self._body is not None and self._body.is_writing:
+            self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
+        else:
             self._deadline_s = float("inf")
-
-    def _quit(self) -> None:
-        self._write(b"QUIT\r\n")
-        self._expected.append(Stage.QUIT)
-        self._watch()
 
     # -- the end
 
@@ -482,20 +383,17 @@ class Session(asyncio.Protocol):
             self._owner.untouched(follow)
         self._owner.gone(self, why)
 
-    def _lose_envelope(self, item: Item, loss: Loss, *, alone: bool) -> None:
-        if item.place is Place.DONE:
-            return
-        if item.claimed or item.claim_asked:
-            if item.claimed:
-                self._give_back(item)
-            return  # else `recorded` gives it back
-        if self._refusal is not None:
-            self._over(item, *self._refusal)  # what was read before the loss stands
-            return
-        innocent = not alone or (self.accepted > 0 and self._replies_for_next == 0)
-        if innocent and item.requeued < _REQUEUES:
+    def _lose_envelope(self, envelope: Envelope, loss: Loss, *, alone: bool) -> None:
+        item = envelope.item
+        if item.place is Place.DONE or item.claim_asked:
+            return  # withdrawn; or `recorded` gives it back when the answer to its claim is in
+        if item.claimed:
+            self._give_back(item)
+        elif envelope.refusal is not None:
+            self._over(item, *envelope.refusal)  # what was read before the loss stands
+        elif (not alone or (self.accepted > 0 and envelope.replies == 0)) and item.requeued < _REQUEUES:
             item.requeued += 1
             self._owner.untouched(item)
         else:
-            stage = next((s for s in self._expected if s in (Stage.MAIL, Stage.RCPT, Stage.DATA)), Stage.DATA)
-            self._over(item, stage, loss)
+            stages = (stage for stage in self._expected if stage in (Stage.MAIL, Stage.RCPT, Stage.DATA))
+            self._over(item, next(stages, None) or Stage.DATA, loss)

@@ -37,15 +37,15 @@ class Features:
         return replace(self, pipelining=False)
 
 
-def why_not(rendered: Rendered, features: Features) -> str:
-    """Why this receiver cannot take this mail at all: "", "too_big", "smtputf8" or "eight_bit"."""
+def why_not(rendered: Rendered, features: Features) -> str | None:
+    """Why this receiver cannot take this mail at all: None, "too_big", "smtputf8" or "eight_bit"."""
     if features.size_limit is not None and rendered.size > features.size_limit:
         return "too_big"
     if rendered.smtputf8 and not features.smtputf8:
         return "smtputf8"
     if rendered.eight_bit and not features.eight_bit:
         return "eight_bit"
-    return ""
+    return None
 
 
 def mail_command(rendered: Rendered, features: Features, *, plain: bool = False) -> bytes:

@@ -1,0 +1,95 @@
+"""Lines of styled text, columns that line up, and the colours of a terminal. Pure.
+
+`screens` makes lines; `say` paints them where somebody looks at a terminal and leaves the styles out elsewhere. Text
+from outside (replies, addresses, names) passes through `harmless` on its way into a span.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, NamedTuple
+
+Style = Literal["plain", "bold", "dim", "red", "green", "yellow"]
+_CODES: Final[dict[Style, str]] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_OVERRIDES: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They make a terminal show `gpj.exe` as `exe.jpg`."""
+
+
+class Span(NamedTuple):
+    """A piece of a line in one style."""
+
+    text: str
+    style: Style = "plain"
+
+
+Line = Sequence[Span]
+Cell = Span | str
+
+
+def span(cell: Cell) -> Span:
+    return Span(cell) if isinstance(cell, str) else cell
+
+
+def line(*cells: Cell) -> Line:
+    return tuple(span(cell) for cell in cells)
+
+
+def plain(spans: Line) -> str:
+    """Without its styles."""
+    return "".join(part.text for part in spans)
+
+
+def painted(spans: Line) -> str:
+    """With the codes that a terminal understands."""
+    return "".join(
+        f"\x1b[{_CODES[part.style]}m{part.text}\x1b[0m" if part.style != "plain" and part.text else part.text
+        for part in spans
+    )
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(sign) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
+    )
+
+
+def table(rows: Sequence[Sequence[Cell]], *, right: Collection[int] = (), gap: int = 2, indent: int = 0) -> list[Line]:
+    """Rows as lines whose columns line up; `right`: columns of numbers. The last column is never padded."""
+    cells = [[span(cell) for cell in row] for row in rows]
+    columns = max((len(row) for row in cells), default=0)
+    widths = [max((width(row[n].text) for row in cells if n < len(row)), default=0) for n in range(columns)]
+    return [_row(row, widths, right, gap, indent) for row in cells]
+
+
+def _row(cells: Sequence[Span], widths: Sequence[int], right: Collection[int], gap: int, indent: int) -> Line:
+    spans = [Span(" " * indent)] if indent else []
+    for n, cell in enumerate(cells):
+        space = " " * (widths[n] - width(cell.text))
+        if n in right:
+            spans.append(Span(space))
+        spans.append(cell)
+        if n < len(cells) - 1:
+            spans.append(Span((" " * gap) if n in right else space + " " * gap))
+    while spans and not spans[-1].text.strip():
+        spans.pop()
+    return tuple(spans)
+
+
+def harmless(text: str) -> str:
+    """`text` on one line, with all that could steer a terminal written out. Joiners and marks of scripts stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if _shows(sign) else _written_out(sign) for sign in text)
+
+
+def _shows(sign: str) -> bool:
+    return sign not in _OVERRIDES and unicodedata.category(sign) not in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def _written_out(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")

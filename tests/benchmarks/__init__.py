@@ -1,0 +1,1 @@
+"""Benchmarks: black boxes beside a peer, in one run, printed as ratios."""

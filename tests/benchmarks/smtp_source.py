@@ -1,0 +1,200 @@
+"""One worker process against Postfix's C load generator, into the same smtp-sink, paired in one run.
+
+    python -m tests.benchmarks.smtp_source [--mails 30000] [--pairs 5] [--sessions 10] [--durability fsync,everysec]
+
+`smtp-source -d -s 10 -l 4096` has no queue; we load a durable batch of as many personal mails of 4 KiB, then start
+`mailspool worker --until-done`. Start-up is left out by Redis' own clock: from the first lease to the batch's end.
+`sent` must equal what the sink counted. Needs Postfix's smtp-source and smtp-sink, and root for the sink's `-u`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mailspool import Message, Settings, Spool
+
+LINE = "It was a bright cold day in April, and the clocks were striking thirteen all over again.\n"
+PORT = 2526
+
+
+@dataclass(frozen=True)
+class Result:
+    """One of our runs."""
+
+    rate_per_s: float
+    enqueue_per_s: float
+    worker_mib: float
+    worker_cpu_us: float
+
+
+@contextmanager
+def sink(count_to: Path) -> Iterator[None]:
+    """smtp-sink, counting; its counter goes to a file."""
+    command = ["smtp-sink", "-c", "-u", "nobody", f"127.0.0.1:{PORT}", "1000"]
+    with count_to.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            wait_for_port()
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def wait_for_port() -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"smtp-sink does not listen on port {PORT}")
+
+
+def sink_count(path: Path) -> int:
+    """The last number of smtp-sink's `-c` line."""
+    words = path.read_text("ascii", "replace").replace("\r", " ").split()
+    numbers = [int(word.split("=")[-1]) for word in words if word.split("=")[-1].isdigit()]
+    return max(numbers, default=0)
+
+
+def source(mails: int, sessions: int) -> float:
+    command = ["smtp-source", "-d", "-s", str(sessions), "-l", "4096", "-m", str(mails)]
+    started = time.perf_counter()
+    subprocess.run([*command, "-f", "a@x.test", "-t", "b@y.test", f"127.0.0.1:{PORT}"], check=True)
+    return mails / (time.perf_counter() - started)
+
+
+def rows(mails: int) -> list[dict[str, object]]:
+    return [
+        {"email": f"user{i}@y{i % 50}.test", "name": f"Anna {i}", "code": f"C{i:08d}", "amount": f"{i % 977}.50"}
+        for i in range(mails)
+    ]
+
+
+def ours(mails: int, sessions: int, durability: str) -> Result:
+    folder = Path(tempfile.mkdtemp(prefix="mailspool-bench-"))
+    try:
+        settings = Settings(
+            data_dir=folder / "spool",
+            durability=durability,
+            relay_url=f"smtp://127.0.0.1:{PORT}",
+            max_sessions=sessions,
+            max_message_bytes=1_000_000,
+        )
+        return asyncio.run(one_batch(settings, rows(mails)))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def one_batch(settings: Settings, table: list[dict[str, object]]) -> Result:
+    message = Message(
+        from_="News <a@x.test>",
+        subject="News for {{ name }}",
+        text="Dear {{ name }},\n\nyour code is {{ code }}, you owe {{ amount }}.\n\n" + LINE * 42,
+    )
+    async with Spool(settings) as spool:
+        started = time.perf_counter()
+        batch = await spool.send_batch(message, table, key="bench")
+        enqueue = len(table) / (time.perf_counter() - started)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        peak_mib = await run_worker(settings)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        status = await batch.status()
+        if status.sent != len(table) or status.started_at is None or status.finished_at is None:
+            raise RuntimeError(f"not all were sent: {status}")
+        connection = await spool.connection()
+        fields = await connection.fields(connection.keys.batch(batch.id))
+        took_s = (int(fields["finished"]) - int(fields["started"])) / 1000
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Result(len(table) / took_s, enqueue, peak_mib, cpu_s / len(table) * 1e6)
+
+
+async def run_worker(settings: Settings) -> float:
+    """`mailspool worker --until-done` as a process of its own; its largest memory in MiB."""
+    given = {
+        "MAILSPOOL_DATA_DIR": str(settings.data_dir),
+        "MAILSPOOL_DURABILITY": settings.durability,
+        "MAILSPOOL_RELAY_URL": str(settings.relay_url),
+        "MAILSPOOL_MAX_SESSIONS": str(settings.max_sessions),
+        "MAILSPOOL_LOG_LEVEL": os.environ.get("BENCH_LOG_LEVEL", "info"),
+    }
+    code = "from mailspool.settings import Settings; from mailspool_worker.cli_entry import run_worker; "
+    code += "import resource, sys; run_worker(Settings(), until_done=[]); "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    path = os.pathsep.join(["producer", "worker", os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            env={**os.environ, **given, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        out, _ = await process.communicate()
+    return int(out.split()[-1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mails", type=int, default=30_000)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--durability", default="everysec,fsync")
+    asked = parser.parse_args()
+    for durability in asked.durability.split(","):
+        base, results = [], []
+        counted = Path(tempfile.mkstemp(prefix="mailspool-sink-")[1])
+        with sink(counted):
+            source(asked.mails // 4, asked.sessions)
+            for _ in range(asked.pairs):
+                base.append(source(asked.mails, asked.sessions))
+                results.append(ours(asked.mails, asked.sessions, durability))
+        expected = asked.mails // 4 + 2 * asked.pairs * asked.mails
+        report(durability, asked.sessions, base, results, sink_count(counted), expected)
+        counted.unlink()
+
+
+def report(
+    durability: str, sessions: int, base: list[float], results: list[Result], counted: int, expected: int
+) -> None:
+    ratios = sorted(result.rate_per_s / other for result, other in zip(results, base, strict=True))
+    median = {
+        name: round(statistics.median(asdict(result)[name] for result in results), 1) for name in asdict(results[0])
+    }
+    print(
+        json.dumps(
+            {
+                "durability": durability,
+                "sessions": sessions,
+                "ratio": round(statistics.median(ratios), 3),
+                "spread": [round(ratios[0], 3), round(ratios[-1], 3)],
+                "smtp_source_per_s": round(statistics.median(base)),
+                **median,
+                "sink_counted": counted,
+                "expected": expected,
+                "cpus": os.cpu_count(),
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

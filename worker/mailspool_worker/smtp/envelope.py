@@ -1,0 +1,35 @@
+"""One message's MAIL, RCPT and DATA as they are answered: the first refusal decides, the rest is only counted."""
+
+from __future__ import annotations
+
+from mailspool_worker.classify import Stage
+from mailspool_worker.runs import Item
+from mailspool_worker.smtp.replies import Reply
+
+
+class Envelope:
+    """`item` is on its way to a 354. Replies come in the order of the commands (RFC 2920)."""
+
+    __slots__ = ("accepted", "holds_354", "item", "needs_lone_dot", "refusal", "replies")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.replies = 0
+        self.refusal: tuple[Stage, Reply] | None = None
+        self.accepted = False
+        self.holds_354 = False
+        self.needs_lone_dot = False
+        """A 354 although no recipient was accepted: a lone dot ends it (RFC 2920 3.1). With one it would deliver."""
+
+    def take(self, stage: Stage, reply: Reply) -> None:
+        self.replies += 1
+        if stage is Stage.DATA:
+            positive = 300 <= reply.code < 400
+            self.holds_354 = positive and self.accepted
+            self.needs_lone_dot = positive and not self.accepted
+        else:
+            positive = 200 <= reply.code < 300
+            if stage is Stage.RCPT:
+                self.accepted = positive and self.refusal is None
+        if not positive and self.refusal is None:
+            self.refusal = (stage, reply)
