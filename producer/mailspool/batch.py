@@ -9,18 +9,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, cast
+from typing import Literal, NoReturn, cast
 
-from mailspool import browse
+from mailspool.client import browse
+from mailspool.client.connection import Connection, Opener
+from mailspool.client.upload import Receipt
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, STATES, UNCERTAIN, Class, State
 from mailspool.errors import InputError, NotFound, WaitTimeout
 from mailspool.status import BatchStatus, MessageStatus, Sample, batch_status, handled
-
-if TYPE_CHECKING:
-    from mailspool.connection import Connection
-    from mailspool.spool import Spool
 
 _log = logging.getLogger("mailspool")
 _UNSENT: tuple[State, ...] = ("failed", "expired", "uncertain", "suppressed", "cancelled")
@@ -31,24 +27,10 @@ _NO_WORKER_AFTER_S = 10.0
 Retryable = Literal["deferred", "failed", "uncertain"]
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What one call did."""
-
-    batch: str
-    created: bool = True
-    added: int = 0
-    skipped_known: int = 0
-    skipped_bad: int = 0
-    duplicates: int = 0
-    rejects: Path | None = None
-    notices: tuple[str, ...] = ()
-
-
 class Batch:
     """Made by Spool. Attributes without I/O: id, name, key, class_, and what the call that made it did."""
 
-    def __init__(self, spool: Spool, receipt: Receipt, *, name: str, key: str | None, class_: Class) -> None:
+    def __init__(self, spool: Opener, receipt: Receipt, *, name: str, key: str | None, class_: Class) -> None:
         self.id = receipt.batch
         self.name = name
         self.key = key
@@ -65,7 +47,7 @@ class Batch:
         self._sample: Sample | None = None
 
     @classmethod
-    async def load(cls, spool: Spool, receipt: Receipt) -> Batch:
+    async def load(cls, spool: Opener, receipt: Receipt) -> Batch:
         """The handle of a batch that exists."""
         connection = await spool.connection()
         found = await connection.command("HMGET", connection.keys.batch(receipt.batch), "class", "name", "key")
@@ -190,6 +172,7 @@ class Batch:
         return await (await self._connection()).moves.hold(self.id)
 
     async def release(self) -> int:
+        """The end of a hold. Answers how many messages may go again."""
         connection = await self._connection()
         touched = await connection.moves.release(self.id)
         connection.feed(self.class_)

@@ -2,7 +2,7 @@
 
 Needs only Redis (or nothing: the embedded server). Belongs to one event loop, safe for any number of its tasks; opens
 at first use; notices a fork and opens afresh. Raises the errors of errors.py; delivery failures are never exceptions.
-How rows are read is lists/, how they become chunks rowfeed.py, how chunks become a batch upload.py.
+How rows are read is lists/, how they become a batch client/.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import NoReturn
 
-from mailspool import browse
-from mailspool.batch import Batch, Receipt
-from mailspool.connection import Connection
+from mailspool.batch import Batch
+from mailspool.client import browse
+from mailspool.client.connection import Connection
+from mailspool.client.rowfeed import BadRowPolicy, Counted, DuplicatePolicy, RowFeed
+from mailspool.client.single import send_copies
+from mailspool.client.specs import literal_spec, template_spec
+from mailspool.client.terms import Terms
+from mailspool.client.upload import Receipt, Upload
 from mailspool.content.mime import Compiled
 from mailspool.content.render import missing_sentence, needed_names
 from mailspool.contract.records import Spec
@@ -28,13 +33,8 @@ from mailspool.errors import ConfigError, InputError
 from mailspool.lists.reader import Rows, RowSource, open_rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
-from mailspool.rowfeed import BadRowPolicy, Counted, DuplicatePolicy, RowFeed
 from mailspool.settings import Settings
-from mailspool.single import send_copies
-from mailspool.specs import literal_spec, template_spec
 from mailspool.status import BatchStatus, SpoolStatus
-from mailspool.terms import Terms
-from mailspool.upload import Upload
 
 Template = Message | EmailMessage | bytes
 _PREVIEW_ID = "b000000000"

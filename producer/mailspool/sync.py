@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from mailspool.batch import Batch, Retryable
+from mailspool.client.rowfeed import BadRowPolicy, DuplicatePolicy
 from mailspool.contract.states import Class, OnUncertain, State
 from mailspool.lists.reader import Rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
-from mailspool.rowfeed import BadRowPolicy, DuplicatePolicy
 from mailspool.settings import Settings
 from mailspool.spool import CheckReport, Spool
 from mailspool.status import BatchStatus, MessageStatus, SpoolStatus
@@ -97,6 +97,7 @@ class SyncSpool:
 
     @property
     def settings(self) -> Settings:
+        """What it was made with."""
         return self._spool.settings
 
     def open(self) -> None:

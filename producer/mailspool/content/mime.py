@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from mailspool.content import finished, headers
 from mailspool.content.compose import UNKNOWN_SIZE as UNKNOWN_SIZE
-from mailspool.content.compose import Composed, Rendered, envelope_address
+from mailspool.content.compose import Composed, envelope_address
+from mailspool.content.compose import Rendered as Rendered
 from mailspool.content.headers import message_id as message_id
 from mailspool.content.render import RenderError as RenderError
 from mailspool.contract.records import Row, Spec

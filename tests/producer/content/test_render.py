@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -71,8 +71,12 @@ def test_one_template_gives_what_separate_ones_give(sources: list[tuple[str, boo
     assert [texts[field.key] for field in fields] == [alone(field.source, field.html) for field in fields]
 
 
-def fill(source: str, html: bool = False, **values: object) -> str:
+def fill_with(source: str, values: Mapping[str, object], *, html: bool = False) -> str:
     return Templates([Field("text", "text", "{{ '' }}" + source, html)]).fill(values, "ali@x.org")[0]
+
+
+def fill(source: str, **values: object) -> str:
+    return fill_with(source, values)
 
 
 def reason(source: str, **values: object) -> str:
@@ -186,7 +190,7 @@ def test_the_sandbox_holds(source: str) -> None:
 
 def test_values_are_never_code_and_escaped_in_html_only() -> None:
     assert fill("{{ name }}", name="{{ 7 * 7 }}") == "{{ 7 * 7 }}"
-    assert fill("{{ name }}", html=True, name="<script>") == "&lt;script&gt;"
+    assert fill_with("{{ name }}", {"name": "<script>"}, html=True) == "&lt;script&gt;"
     assert fill("{{ name }}", name="<script>") == "<script>"
 
 
@@ -281,14 +285,14 @@ class _Anything(str):
 @pytest.mark.parametrize(("source", "names"), NEEDS)
 def test_a_needed_name_that_is_missing_always_raises(source: str, names: set[str]) -> None:
     """The promise behind refusing a batch early: without the name no rendering succeeds."""
-    known = dict.fromkeys(
+    known: dict[str, object] = dict.fromkeys(
         ["a", "b", "c", "d", "e", "f", "flag", "items", "name", "names", "other", "x"], _Anything("x")
     )
     known |= {"m": _Anything("m")} if "items" not in source else {"m": {"k": "v"}}
-    fill(source, **known)
+    fill_with(source, known)
     for missing in names:
         with pytest.raises(RenderError):
-            fill(source, **{name: value for name, value in known.items() if name != missing})
+            fill_with(source, {name: value for name, value in known.items() if name != missing})
 
 
 def test_needed_names_of_all_fields() -> None:

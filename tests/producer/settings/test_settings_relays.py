@@ -222,6 +222,7 @@ def test_no_refusal_repeats_a_password(url: str, rest: str) -> None:
             {"url": "smtp://h.example", "from_domains": "Acme.example, bücher.example"},
             {"from_domains": ("acme.example", "xn--bcher-kva.example")},
         ),
+        ({"url": "smtp://h.example", "password": ""}, {"user": None, "password": None}),
         ({"url": "smtp://sandbox", "tls": "off"}, {"security": "none"}),
         ({"url": "smtp://sandbox?tls=off", "tls": "off"}, {"security": "none"}),
     ],

@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from mailspool.batch import Receipt
-from mailspool.connection import Connection
+from mailspool.client.connection import Connection
+from mailspool.client.specs import Envelope
+from mailspool.client.terms import Terms
+from mailspool.client.upload import Receipt, Upload, key_digest, new_batch_id, new_upload_id
 from mailspool.content.address import identity
 from mailspool.content.mime import Compiled
 from mailspool.content.render import RenderError
@@ -19,9 +21,6 @@ from mailspool.contract.codec import encode_row, encode_spec, wire_values
 from mailspool.contract.records import Row, Spec
 from mailspool.contract.states import CHUNK_SIZE, SEND1_GRACE_MS
 from mailspool.errors import InputError, SpoolUnavailable
-from mailspool.specs import Envelope
-from mailspool.terms import Terms
-from mailspool.upload import Upload, key_digest, new_batch_id, new_upload_id
 
 _INLINE_BLOBS = 256 * 1024
 """Attachments up to this go with the mail itself; larger ones are first asked for, as they may be there already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
 
-from mailspool.connection import Connection
+from mailspool.client.connection import Connection
 from mailspool.content.mime import Compiled
 from mailspool.contract.codec import decode_rows, decode_spec
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, OnUncertain

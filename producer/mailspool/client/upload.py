@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
-from mailspool.connection import Connection
+from mailspool.client.connection import Connection
+from mailspool.client.terms import Terms
 from mailspool.content.digest import changed_fields, digest
 from mailspool.contract.codec import decode_spec, encode_spec
 from mailspool.contract.moves import Begun, Loaded
@@ -20,7 +23,6 @@ from mailspool.contract.records import Spec
 from mailspool.contract.states import CHUNK_SIZE, UPLOAD_SIGN_S
 from mailspool.errors import InputError, KeyConflict, SpoolUnavailable
 from mailspool.status import utc
-from mailspool.terms import Terms
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _IN_FLIGHT = 8
@@ -28,6 +30,20 @@ _IN_FLIGHT = 8
 _ASK_AGAIN_S = 0.2
 _ROOM_EVERY = 500
 """Chunks between two looks at the room that Redis has left."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one call did."""
+
+    batch: str
+    created: bool = True
+    added: int = 0
+    skipped_known: int = 0
+    skipped_bad: int = 0
+    duplicates: int = 0
+    rejects: Path | None = None
+    notices: tuple[str, ...] = ()
 
 
 def new_batch_id() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from redis.exceptions import BusyLoadingError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -39,6 +39,12 @@ class BriefCaller:
                 return await self._plain(script, args)
             except _AWAY:
                 await self._link.recover(PATIENCE_S)
+
+
+class Opener(Protocol):
+    """A Spool, as far as its batches need it."""
+
+    async def connection(self) -> Connection: ...
 
 
 class Connection:

@@ -1,0 +1,97 @@
+"""Where a command speaks: stdout holds the answer and nothing else, stderr everything else.
+
+Made once a run from the flags `--json` and `--quiet`. With `--json` both streams hold one JSON object a line:
+answers on stdout, `{"error": {...}}` and `{"notice": {...}}` on stderr. Colours only on a terminal, never with
+NO_COLOR. Raises BrokenPipeError where the reader has gone away (`| head`); main.py ends the run quietly then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+from mailspool.cli.paint import Line, Span, line, painted, plain
+
+
+def colours(stream: TextIO) -> bool:
+    """https://no-color.org: any text in NO_COLOR switches them off."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def json_text(fields: Mapping[str, object]) -> str:
+    """One line, no spaces."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+class Say:
+    """The streams are looked up at each call, so that whoever replaces them (a test) is heard."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+
+    # -- stdout
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """The answer, for people."""
+        stream = sys.stdout
+        paint = painted if colours(stream) else plain
+        for spans in lines:
+            stream.write(paint(spans) + "\n")
+        stream.flush()
+
+    def text(self, *lines: str) -> None:
+        """The answer in plain words."""
+        self.lines(line(text) for text in lines)
+
+    def object(self, fields: Mapping[str, object]) -> None:
+        """The answer, or a line of it, for programs."""
+        sys.stdout.write(json_text(fields) + "\n")
+        sys.stdout.flush()
+
+    @property
+    def to_terminal(self) -> bool:
+        """Does somebody read the answer on a screen?"""
+        return sys.stdout.isatty()
+
+    # -- stderr
+
+    def note(self, text: str) -> None:
+        """Good to know; nothing to do."""
+        if not self.quiet and not self.json:
+            self._complain(line(Span(text, "dim")))
+
+    def notice(self, code: str, text: str) -> None:
+        """Something that a person should look at, although the command does what was asked."""
+        if self.quiet:
+            return
+        if self.json:
+            sys.stderr.write(json_text({"notice": {"code": code, "message": text}}) + "\n")
+            sys.stderr.flush()
+        else:
+            self._complain(line(Span("! ", "yellow"), text))
+
+    def error(self, *, code: str, message: str, hint: str, exit_code: int) -> None:
+        """Why the command did not do what was asked."""
+        if self.json:
+            fields = {"code": code, "message": message, "hint": hint or None, "exit": exit_code}
+            sys.stderr.write(json_text({"error": fields}) + "\n")
+            sys.stderr.flush()
+            return
+        self._complain(line(Span("error: ", "red"), message))
+        if hint and hint.rstrip(".") not in message:
+            self._complain(line(Span("hint:  ", "bold"), hint))
+
+    @property
+    def shows_progress(self) -> bool:
+        """May a live line be drawn on stderr?"""
+        return not self.json and not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @staticmethod
+    def _complain(spans: Line) -> None:
+        stream = sys.stderr
+        stream.write((painted if colours(stream) else plain)(spans) + "\n")
+        stream.flush()
