@@ -120,7 +120,7 @@ def _keep(text: str, data_dir: Path | None) -> Path | None:
         try:
             descriptor, name = tempfile.mkstemp(prefix=f"mailspool-bug-{stamp}-", suffix=".txt", dir=folder)
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"mailspool {_version()}, Python {sys.version.split()[0]}, {os.uname().sysname}\n\n{text}")
+                file.write(f"mailspool {_version()}, Python {sys.version.split()[0]}, {sys.platform}\n\n{text}")
         except OSError:
             continue
         return Path(name)

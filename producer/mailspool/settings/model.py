@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         "auto", description="fsync on the embedded server, at least everysec on yours; none = this Redis may forget"
     )
     blob_store: Annotated[str, BeforeValidator(checks.blob_store)] = Field(
-        "auto", description="attachments: files in data_dir with the embedded server, else Redis"
+        "auto", description="not used yet: attachments lie in Redis, each content once"
     )
     redis_reserve: Annotated[float, _number, Field(ge=0, lt=1)] = Field(
         0.1, description="share of maxmemory kept free: workers must write when producers may not"
@@ -108,12 +108,12 @@ class Settings(BaseSettings):
         "resend",
         description="what every MTA does when the last reply was lost (here at most twice); hold never repeats",
     )
-    suppress_bounces: bool = Field(True, description="Gmail and Yahoo count repeats to dead addresses")
+    suppress_bounces: bool = Field(True, description="not used yet: Gmail and Yahoo count repeats to dead addresses")
     keep_done: Duration = Field(timedelta(days=7), description="records after a batch is done")
     keep_failed: Duration = Field(timedelta(days=30), description="records of what did not arrive")
     max_message_bytes: Size = Field(25 << 20, description="25 MiB, Gmail's limit")
     processes: Annotated[Count | Literal["auto"], BeforeValidator(checks.processes)] = Field(
-        1, description="one core sends 10,000 mails a second; auto = as many as help, at most the cores"
+        1, description="not used yet: start more workers instead, one process each"
     )
     max_chunks: Count = Field(20, description="chunks in work in one process")
     stop_timeout: Duration = Field(timedelta(seconds=25), description="below Kubernetes' 30 s and systemd's 90 s")
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         timedelta(seconds=15), description="an idle connection holds a receiver's slot"
     )
     connect_timeout: PositiveDuration = Field(timedelta(seconds=15), description="short, as Postfix is tuned for bulk")
-    keep_conversations: CountOrZero = Field(1000, description="failed attempts of a batch whose conversation is kept")
+    keep_conversations: CountOrZero = Field(1000, description="not used yet: failed attempts of a batch to keep the conversation of")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _lower] = Field(
         "info", description="one line for each outcome"
     )

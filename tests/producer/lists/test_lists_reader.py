@@ -7,8 +7,8 @@ import io
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,19 +23,31 @@ DEADLINE_S = 20
 CSV = "email,name\na@x.org,A\n"
 
 
-@contextmanager
-def pipe() -> Iterator[tuple[io.BufferedReader, int]]:
-    read, write = os.pipe()
-    with os.fdopen(read, "rb") as stream:
-        try:
-            yield stream, write
-        finally:
-            with_open = True
-            try:
-                os.close(write)
-            except OSError:
-                with_open = False
-            assert with_open in (True, False)
+class Pipe:
+    """A pipe whose writing end is in the test's hands."""
+
+    def __init__(self) -> None:
+        read, self._write = os.pipe()
+        self.stream = os.fdopen(read, "rb")
+
+    def send(self, data: bytes) -> None:
+        """Blocks while the pipe is full."""
+        while data:
+            data = data[os.write(self._write, data) :]
+
+    def end(self) -> None:
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.end()
+    assert not made.stream.closed
+    made.stream.close()
 
 
 async def test_what_is_known_before_the_first_row(lists: Folder) -> None:
@@ -149,65 +161,50 @@ async def test_streams_in_memory_and_on_disk_are_read_and_left_open(lists: Folde
 async def test_files_are_closed_also_when_their_reader_fails(lists: Folder) -> None:
     before = set(os.listdir("/proc/self/fd"))
     for content in (CSV, "name\nAli\n", b"\xff", 'email,name\na@x.org,"A\nb@x.org,B\n'):
-        try:
+        with suppress(InputError):
             await lists.read("customers.csv", content)
-        except InputError:
-            pass
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-async def test_a_pipe_is_read_while_the_loop_lives() -> None:
+async def test_a_pipe_is_read_while_the_loop_lives(pipe: Pipe) -> None:
     """The writer writes its second half only after the loop has run something else."""
-    with pipe() as (stream, write):
-        loop_ran = threading.Event()
+    loop_ran = threading.Event()
 
-        def writer() -> None:
-            os.write(write, b"email,name\na@x.org,A\n")
-            assert loop_ran.wait(DEADLINE_S)
-            os.write(write, b"b@x.org,B\n" * 3 * BATCH_ROWS)
-            os.close(write)
+    def writer() -> None:
+        pipe.send(b"email,name\na@x.org,A\n")
+        if loop_ran.wait(DEADLINE_S):
+            pipe.send(b"b@x.org,B\n" * 3 * BATCH_ROWS)
+        pipe.end()
 
-        thread = threading.Thread(target=writer)
-        thread.start()
-        asyncio.get_running_loop().call_soon(loop_ran.set)
-        async with asyncio.timeout(DEADLINE_S):
-            read = await read_all(stream)
-        thread.join()
-        assert len(read.rows) == 3 * BATCH_ROWS + 1
-        assert not stream.closed
-
-
-@asynccontextmanager
-async def in_background(source: Path | io.BufferedReader, seen: asyncio.Event) -> AsyncIterator[asyncio.Task[None]]:
-    async def read() -> None:
-        async with open_rows(source) as rows:
-            async for _ in rows.batches():
-                seen.set()
-
-    task = asyncio.create_task(read())
-    try:
-        yield task
-    finally:
-        task.cancel()
+    thread = threading.Thread(target=writer)
+    thread.start()
+    asyncio.get_running_loop().call_soon(loop_ran.set)
+    async with asyncio.timeout(DEADLINE_S):
+        read = await read_all(pipe.stream)
+    thread.join()
+    assert len(read.rows) == 3 * BATCH_ROWS + 1
 
 
 @pytest.mark.parametrize("sent", [b"", b"email\n" + b"a@x.org\n" * 20_000])
-async def test_a_silent_pipe_is_given_up_at_once(sent: bytes) -> None:
-    """Both while the head is awaited and in the middle; no thread is left that could hold the process."""
-    seen = asyncio.Event()
-    with pipe() as (stream, write):
-        async with asyncio.timeout(DEADLINE_S), in_background(stream, seen) as task:
-            while sent:
-                sent = sent[os.write(write, sent[:4096]) :]
-                await asyncio.sleep(0)
-            if seen.is_set() or sent:
-                await seen.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            while any(thread.name.startswith("mailspool-list") for thread in threading.enumerate()):
-                await asyncio.sleep(0.001)
-        assert not stream.closed
+async def test_a_silent_pipe_is_given_up_at_once(pipe: Pipe, sent: bytes) -> None:
+    """While its head is awaited, and in the middle. No thread is left that could hold the process."""
+    got_rows = asyncio.Event()
+
+    async def read() -> None:
+        async with open_rows(pipe.stream) as rows:
+            async for _ in rows.batches():
+                got_rows.set()
+
+    async with asyncio.timeout(DEADLINE_S):
+        task = asyncio.create_task(read())
+        await asyncio.to_thread(pipe.send, sent)
+        if sent:
+            await got_rows.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while any(thread.name.startswith("mailspool-list") for thread in threading.enumerate()):
+            await asyncio.sleep(0.001)
 
 
 async def test_a_named_pipe_given_as_a_path(tmp_path: Path) -> None:
@@ -222,12 +219,11 @@ async def test_a_named_pipe_given_as_a_path(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-async def test_what_was_buffered_before_is_not_lost() -> None:
-    with pipe() as (stream, write):
-        os.write(write, b"# somebody read this line\nemail\na@x.org\n")
-        os.close(write)
-        stream.readline()
-        assert [row.recipient for row in (await read_all(stream)).rows] == ["a@x.org"]
+async def test_what_was_buffered_before_is_not_lost(pipe: Pipe) -> None:
+    pipe.send(b"# somebody read this line\nemail\na@x.org\n")
+    pipe.end()
+    pipe.stream.readline()
+    assert [row.recipient for row in (await read_all(pipe.stream)).rows] == ["a@x.org"]
 
 
 async def test_a_good_row_that_turned_out_bad(lists: Folder) -> None:

@@ -74,7 +74,7 @@ class Feeding:
         must(served(db, fields, now), "fed what nobody serves", job)
         if step.pre.batch(b):
             must(step.pre.due(b).get(k, now + 1) <= now, "fed what is not due", job)
-            must(int(gen) > num(step.pre.batch(b), "gen"), "a gen was used again", job)
+            must(num(step.pre.batch(b), "gen") < int(gen) <= num(fields, "gen"), "a gen was used again", job)
             must(all(at >= step.pre.due(b)[k] for at in db.due(b).values()), "fed what was due later", job)
         must(db.runs(b).get(k) == f"fed:{gen}" and k not in db.due(b), "fed, and not so in its place", job)
         must(db.scores(f"flight:{c}").get(f"{b}:{k}") == now + grace_ms, "the grace", job)

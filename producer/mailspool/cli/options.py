@@ -1,0 +1,174 @@
+"""What every command is given (`Ask`), the global flags, and flags that several commands share.
+
+A command is a plain function whose first parameter is `ask: Ask`; main.py registers `with_globals(function)`, so that
+`--json` and the others may stand before or after the command's name. The function answers its exit code.
+Raises ConfigError where the settings are asked for, typer.BadParameter for a WHEN or DUR that is none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from mailspool.cli import when as times
+from mailspool.cli.say import Say
+
+if TYPE_CHECKING:
+    from mailspool.settings import Settings
+    from mailspool.spool import Spool
+
+StateName = Literal["queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain"]
+ClassName = Literal["transactional", "bulk"]
+
+
+@dataclass(frozen=True)
+class Globals:
+    """The flags that every command has."""
+
+    json: bool = False
+    quiet: bool = False
+    config: Path | None = None
+    redis_url: str | None = None
+
+    def over(self, other: Globals) -> Globals:
+        """These, and where they are silent the others: a flag after the command beats the same before it."""
+        return Globals(
+            self.json or other.json,
+            self.quiet or other.quiet,
+            self.config or other.config,
+            self.redis_url or other.redis_url,
+        )
+
+
+class Ask:
+    """What a command is given: where to speak, and the way to settings and spool."""
+
+    def __init__(self, flags: Globals) -> None:
+        self.flags = flags
+        self.say = Say(json=flags.json, quiet=flags.quiet)
+        self._settings: Settings | None = None
+
+    def settings(self, **overrides: object) -> Settings:
+        """Read once; what people should know about them is said then."""
+        if self._settings is None:
+            from mailspool.settings import Settings
+
+            if self.flags.redis_url is not None:
+                overrides["redis_url"] = self.flags.redis_url
+            self._settings = Settings.load(self.flags.config, **overrides)
+            for sentence in self._settings.warnings:
+                self.say.notice("settings", sentence)
+        return self._settings
+
+    def spool(self) -> Spool:
+        """Make it inside the loop that uses it."""
+        from mailspool.spool import Spool
+
+        return Spool(self.settings())
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where a bug's traceback goes; None if the settings were never read."""
+        return None if self._settings is None else self._settings.data_dir
+
+
+def duration(text: str) -> timedelta:
+    """DUR, for typer."""
+    try:
+        return times.duration(text)
+    except ValueError as error:
+        raise _no_value(text, error) from None
+
+
+def moment(text: str) -> datetime | timedelta:
+    """WHEN, for typer."""
+    try:
+        return times.when(text, datetime.now(UTC))
+    except ValueError as error:
+        raise _no_value(text, error) from None
+
+
+def _no_value(text: str, error: ValueError) -> typer.BadParameter:
+    return typer.BadParameter(f'"{text[:40]}": {error}.')
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from mailspool import __version__
+
+        typer.echo(f"mailspool {__version__}")
+        raise typer.Exit
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answers as JSON on stdout, errors as JSON lines on stderr.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", help="Nothing on stderr but errors.")]
+ConfigFlag = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Read this settings file instead of the usual ones.")
+]
+RedisFlag = Annotated[
+    str | None, typer.Option("--redis-url", metavar="URL", help="The queue's Redis; without one: the embedded server.")
+]
+VersionFlag = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+]
+
+BatchRef = Annotated[
+    str, typer.Argument(metavar="BATCH", help='Its id, the beginning of it, "key:KEY", or "last".', show_default=False)
+]
+Timeout = Annotated[
+    timedelta | None, typer.Option("--timeout", metavar="DUR", parser=duration, help="Give up watching after this.")
+]
+ToFilter = Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Only mail to this address.")]
+DomainFilter = Annotated[str | None, typer.Option("--domain", metavar="DOMAIN", help="Only mail to this domain.")]
+ReplyFilter = Annotated[
+    str | None, typer.Option("--reply", metavar="TEXT", help="Only mail whose last reply holds this text.")
+]
+
+_GLOBAL: Final[tuple[tuple[str, object, object], ...]] = (
+    ("json", JsonFlag, False),
+    ("quiet", QuietFlag, False),
+    ("config", ConfigFlag, None),
+    ("redis_url", RedisFlag, None),
+    ("version", VersionFlag, False),
+)
+
+
+def with_globals(function: Callable[..., int], *, asked: Callable[[Ask], None]) -> Callable[..., int]:
+    """`function(ask, ...)` as typer wants it: the global flags among its own. `asked` learns of the Ask that is made."""
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        if parameter.name != "ask"
+    ]
+
+    def command(
+        ctx: typer.Context,
+        *,
+        json: bool,
+        quiet: bool,
+        config: Path | None,
+        redis_url: str | None,
+        version: bool,
+        **given: object,
+    ) -> int:
+        before = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
+        ask = Ask(Globals(json, quiet, config, redis_url).over(before))
+        asked(ask)
+        return function(ask, **given)
+
+    first = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, annotation, default in _GLOBAL
+    ]
+    signature = inspect.Signature([first, *own, *flags])
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    vars(command)["__signature__"] = signature
+    return command

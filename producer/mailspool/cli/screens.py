@@ -1,0 +1,278 @@
+"""What a status looks like to a person. Pure: snapshots in, lines out; `now` is passed in.
+
+Counts that are 0 are left out (total and sent are not), so that what is wrong stands out; shown sums always fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from mailspool.cli.paint import Cell, Line, Span, Style, harmless, line, plain, table, width
+from mailspool.cli.when import ago, clock, clock_zone, day, spelled
+
+if TYPE_CHECKING:
+    from mailspool.status import BatchStatus, MessageStatus, RouteStatus, SpoolStatus
+
+COUNTERS: Final = ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
+_STYLES: Final[dict[str, Style]] = {
+    "sent": "green",
+    "deferred": "yellow",
+    "failed": "red",
+    "expired": "red",
+    "uncertain": "red",
+    "held": "yellow",
+    "scheduled": "yellow",
+    "cancelled": "dim",
+    "suppressed": "dim",
+}
+_CODES: Final = re.compile(r"([2-5][0-9]{2})(?:[ -]+([245]\.[0-9]{1,3}\.[0-9]{1,3}))?", re.ASCII)
+_REPLY_SHOWN: Final = 60
+_GROUPS_SHOWN: Final = 4
+_BAR_MOST: Final = 40
+_BAR_LEAST: Final = 8
+
+Groups = Mapping[str, Counter[str]]
+"""State -> how often each kind of reply was the last one."""
+
+
+def coloured(word: str) -> Span:
+    """A state in its colour."""
+    return Span(word, _STYLES.get(word, "plain"))
+
+
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """`1 mail`, `1,200 mails`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def reply_kind(message: MessageStatus) -> str:
+    """`550 5.1.1 mailbox unknown`: the codes of the reply and our word for it, so that thousands make few kinds."""
+    reason = (message.reason or "").replace("_", " ")
+    found = _CODES.match(message.reply or "")
+    if found is None:
+        return harmless(reason or message.reply or "no reply")[:_REPLY_SHOWN]
+    codes = " ".join(part for part in found.groups() if part)
+    rest = reason or (message.reply or "")[found.end() :].strip(" -")
+    return harmless(f"{codes} {rest}".strip())[:_REPLY_SHOWN]
+
+
+def kinds(found: Counter[str]) -> str:
+    """`550 5.1.1 mailbox unknown (7) · 552 5.2.2 mailbox full (2)`."""
+    most = found.most_common(_GROUPS_SHOWN)
+    more = len(found) - len(most)
+    return " · ".join([f"{kind} ({number:,})" for kind, number in most] + ([f"{more} other kinds"] if more else []))
+
+
+def titled(status: BatchStatus) -> str:
+    """`b7k2m9q4x invoices`."""
+    return f"{status.id} {harmless(status.name)}".strip()
+
+
+def queued_line(status: BatchStatus, added: int, now: datetime) -> Line:
+    """What `send` says when it returns."""
+    parts = [f"{added:,} queued   batch {status.id}", status.class_]
+    if status.send_at and status.send_at > now:
+        parts.append(f"starts {clock_zone(status.send_at, now)}")
+    if status.expires_at and not status.done:
+        parts.append(f"expires {clock_zone(status.expires_at, now)}")
+    return line("  ".join(parts))
+
+
+def already_line(status: BatchStatus, now: datetime) -> str:
+    """For the same command again."""
+    when = ago(status.created_at, now) if status.created_at else "before"
+    far = f"{status.sent:,} of {status.total:,} sent"
+    rest = ", ".join(
+        f"{getattr(status, name):,} {name}" for name in COUNTERS[2:] if getattr(status, name)
+    )
+    return f"Already queued {when} as {status.id} ({far}{', ' + rest if rest else ''}). To mail everybody again: --again."
+
+
+def head(status: BatchStatus) -> Line:
+    """`b7k2m9q4x  invoices   done in 1 min 2 s`."""
+    name = f"  {harmless(status.name)}" if status.name else ""
+    return line(Span(status.id, "bold"), name, "   ", *_progress_words(status))
+
+
+def _progress_words(status: BatchStatus) -> list[Cell]:
+    if status.done:
+        start = status.started_at or status.created_at
+        took = f" in {spelled((status.finished_at - start).total_seconds())}" if start and status.finished_at else ""
+        return [coloured(status.state), took]
+    words: list[Cell] = [coloured(status.state)]
+    if status.waiting_for:
+        words.append(f": {harmless(status.waiting_for)}")
+    elif status.rate_per_s:
+        words.append(f", {speed(status.rate_per_s)}{', ' + left(status.eta_s) if status.eta_s is not None else ''}")
+    return words
+
+
+def speed(rate_per_s: float) -> str:
+    return f"{rate_per_s:,.0f}/s" if rate_per_s >= 10 else f"{rate_per_s:.1f}/s"
+
+
+def left(eta_s: int) -> str:
+    return f"about {spelled(eta_s)} left" if eta_s > 0 else "nearly done"
+
+
+def report(status: BatchStatus, groups: Groups, now: datetime) -> list[Line]:
+    """A batch at a glance, at rest or on its way."""
+    rows: list[Sequence[Cell]] = [("total", f"{status.total:,}")]
+    for name in COUNTERS:
+        number = getattr(status, name)
+        if number or name == "sent":
+            why = kinds(groups[name]) if groups.get(name) else ""
+            rows.append((coloured(name), f"{number:,}", _detail(status, name, why, now)))
+    lines = [head(status), *table(rows, right={1}, indent=2, gap=3)]
+    if status.expires_at and not status.done:
+        lines.append(line(f"  expires {clock_zone(status.expires_at, now)}"))
+    if advice := next_step(status):
+        lines.append(line(Span("next", "dim"), "  ", advice))
+    return lines
+
+
+def _detail(status: BatchStatus, name: str, why: str, now: datetime) -> str:
+    if name != "deferred" or not status.next_try:
+        return why
+    return f"{why}{', ' if why else ''}next try at {clock(status.next_try, now)}"
+
+
+def next_step(status: BatchStatus) -> str:
+    """The one command that fits."""
+    unsent = status.failed + status.expired + status.uncertain + status.suppressed
+    if status.state == "held":
+        return f"mailspool release {status.id}"
+    if status.waiting_for == "no worker is running":
+        return "mailspool worker"
+    if status.done and unsent:
+        return f"mailspool show {status.id} --unsent --csv unsent.csv"
+    return f"mailspool watch {status.id}" if not status.done else ""
+
+
+def waiting_line(status: BatchStatus, why: Counter[str], now: datetime) -> str:
+    """When nothing but later tries is left."""
+    known = f" ({kinds(why)})" if why else ""
+    following = f", next at {clock(status.next_try, now)}" if status.next_try else ""
+    last = f", last chance {day(status.expires_at)}" if status.expires_at else ""
+    verb = "waits" if status.deferred == 1 else "wait"
+    return f"{status.deferred:,} {verb} for a later try{known}{following}{last}. Ctrl-C is safe."
+
+
+def bar(share: float, columns: int) -> list[Span]:
+    """`━━━━╸━━━` in two colours; without colours its end still tells where it stands."""
+    full = share * columns
+    done = int(full)
+    half = done < columns and full - done >= 0.5
+    return [
+        Span("━" * done + ("╸" if half else ""), "green"),
+        Span(" " * (columns - done - half), "dim"),
+    ]
+
+
+def live_line(status: BatchStatus, columns: int) -> Line:
+    """One line that fits into `columns`; the bar gives way first."""
+    ended = status.total - status.queued - status.deferred
+    share = ended / status.total if status.total else 1.0
+    percent = 100 if status.done else min(99, int(share * 100))
+    tail: list[Cell] = [f"  {percent} %  ", Span(f"{status.sent:,} sent", "green")]
+    for name in COUNTERS[2:]:
+        if number := getattr(status, name):
+            tail += ["  ", Span(f"{number:,} {name}", _STYLES.get(name, "plain"))]
+    if status.waiting_for:
+        tail += ["   ", Span(harmless(status.waiting_for), "yellow")]
+    elif status.rate_per_s and not status.done:
+        tail.append(f"   {speed(status.rate_per_s)}")
+        if status.eta_s is not None:
+            tail.append(f"   {left(status.eta_s)}")
+    start, end = line(titled(status), "  "), line(*tail)
+    room = columns - width(plain(start)) - width(plain(end)) - 1
+    if room < _BAR_LEAST:
+        return (*start, *end)
+    return (*start, *bar(share, min(room, _BAR_MOST)), *end)
+
+
+def spool_screen(spool: SpoolStatus, now: datetime) -> list[Line]:
+    """The whole spool and its batches."""
+    rate = sum(batch.rate_per_s or 0 for batch in spool.batches if not batch.done)
+    workers = counted(spool.workers, "worker") if spool.workers else "no worker is running"
+    facts: list[Sequence[Cell]] = [
+        ("spool", f"{spool.spool}   {spool.durability}"),
+        ("worker", f"{workers}{', ' + speed(rate) if rate and spool.workers else ''}"),
+    ]
+    if spool.routes:
+        facts.append(("relays", " · ".join(_route(route, now) for route in spool.routes)))
+    waiting = [f"{number:,} {name}" for name in ("queued", "deferred", "uncertain") if (number := getattr(spool, name))]
+    if waiting:
+        oldest = f"   the oldest batch is {spelled(spool.oldest_s)} old" if spool.oldest_s else ""
+        facts.append(("mail", "  ".join(waiting) + oldest))
+    lines = table(facts, gap=3)
+    if not spool.batches:
+        return [*lines, line("no batches here yet")]
+    return [*lines, line(""), *batch_table(spool.batches, now)]
+
+
+def _route(route: RouteStatus, now: datetime) -> str:
+    if route.state == "ok":
+        return f"{route.name} ok"
+    until = f", until {clock(route.until, now)}" if route.until and route.until > now else ""
+    return f"{route.name} {route.state}: {harmless(route.why or 'no reason known')}{until}"
+
+
+def batch_table(batches: Sequence[BatchStatus], now: datetime) -> list[Line]:
+    """The latest first; a column of zeros is left out."""
+    shown = [name for name in COUNTERS if name == "sent" or any(getattr(batch, name) for batch in batches)]
+    names = any(batch.name for batch in batches)
+    header = ["BATCH", *(["NAME"] if names else []), "CLASS", "STATE", "TOTAL", *(name.upper() for name in shown)]
+    rows: list[Sequence[Cell]] = [[Span(title, "dim") for title in (*header, "QUEUED AT")]]
+    for batch in batches:
+        cells: list[Cell] = [batch.id, *([harmless(batch.name)] if names else []), batch.class_]
+        cells += [coloured(batch.state), f"{batch.total:,}"]
+        cells += [Span(f"{number:,}", _STYLES.get(name, "plain") if number else "dim")
+                  for name in shown for number in (getattr(batch, name),)]
+        rows.append([*cells, clock(batch.created_at, now) if batch.created_at else "-"])
+    first = 4 if names else 3
+    return table(rows, right=set(range(first, first + 1 + len(shown))))
+
+
+def message_table(messages: Sequence[MessageStatus], now: datetime, *, header: bool = True) -> list[Line]:
+    """`show`."""
+    titles = ("ROW", "RECIPIENT", "STATE", "TRIES", "NEXT", "REPLY")
+    rows: list[Sequence[Cell]] = [[Span(title, "dim") for title in titles]] if header else []
+    for message in messages:
+        following = clock(message.next_try, now) if message.next_try else "-"
+        why = message.reply or (message.reason or "-").replace("_", " ")
+        rows.append(
+            (
+                f"{message.row}",
+                harmless(message.recipient),
+                coloured(message.state),
+                f"{message.attempts}",
+                following,
+                harmless(why),
+            )
+        )
+    return table(rows)
+
+
+def message_screen(message: MessageStatus, now: datetime) -> list[Line]:
+    """One message, everything that is known of it."""
+    facts: list[tuple[str, Cell | None]] = [
+        ("recipient", harmless(message.recipient)),
+        ("state", coloured(message.state)),
+        ("tries", f"{message.attempts}"),
+        ("reply", harmless(message.reply) if message.reply else None),
+        ("reason", (message.reason or "").replace("_", " ") or None),
+        ("next try", clock_zone(message.next_try, now) if message.next_try else None),
+        ("first try", clock_zone(message.first_try, now) if message.first_try else None),
+        ("last try", clock_zone(message.last_try, now) if message.last_try else None),
+        ("relay", message.relay),
+        ("their id", harmless(message.remote_id) if message.remote_id else None),
+        ("size", f"{message.size_bytes:,} bytes" if message.size_bytes else None),
+        ("Message-ID", harmless(message.message_id)),
+    ]
+    rows = [(name, value) for name, value in facts if value is not None]
+    return [line(Span(message.id, "bold")), *table(rows, indent=2)]

@@ -1,0 +1,49 @@
+"""Random storms over the moves on a real server; the auditor recomputes everything after every step.
+
+A fixed list of seeds first, so that a change that breaks something breaks it at every run; then fresh ones until the time
+is over: MAILSPOOL_STORM_SECONDS, 25 by default. A failure names its seed and the last calls; `python -m tests.storm 1 SEED`
+runs that storm again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.storm.server import Link, Server
+from tests.storm.storm import storm
+
+SECONDS = float(os.environ.get("MAILSPOOL_STORM_SECONDS", "25"))
+FIXED_SEEDS = tuple(range(1, 17))
+SEED_BITS = 32
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[Link]:
+    with Server() as server:
+        link = Link(server.socket)
+        yield link
+        link.close()
+
+
+@pytest.mark.storm
+def test_nothing_is_lost_in_a_random_storm(link: Link) -> None:
+    start = time.monotonic()
+    counts: Counter[str] = Counter()
+    seeds = [*FIXED_SEEDS, secrets.randbits(SEED_BITS)]
+    for seed in seeds:
+        counts += storm(seed, link)
+    while time.monotonic() - start < SECONDS:
+        counts += storm(secrets.randbits(SEED_BITS), link)
+    missing = {"Abandon", "Broom", "Lease", "Record", "SendOne", "Settle", "mails", "repeats"} - counts.keys()
+    assert not missing, f"these storms did not even try {missing}"
+
+
+@pytest.mark.storm
+def test_a_seed_is_the_same_storm_again(link: Link) -> None:
+    assert storm(FIXED_SEEDS[0], link) == storm(FIXED_SEEDS[0], link)
