@@ -127,7 +127,7 @@ class Message(_Checked):
             to: str | Sequence[str] | None = None,
             cc: str | Sequence[str] | None = (),
             bcc: str | Sequence[str] | None = (),
-            reply_to: str | None = None,
+            reply_to: str | Sequence[str] | None = None,
             subject: str = "",
             text: str | Path | None = None,
             html: str | Path | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
 from tests.storm.producers import CHUNK
+from tests.storm.snapshot import PREFIX
 from tests.storm.world import World
 
 MOSTLY_BULK: tuple[Class, ...] = ("transactional", "bulk", "bulk")
@@ -24,10 +25,14 @@ def tick(world: World) -> None:
             world.do(ops.Close(b, "expired"))
     for c in classes:
         world.feed(c)
+        if world.chance(0.2):
+            world.do(ops.AskDrained(c))
 
 
-def reopen(world: World) -> None:
-    b = world.any_batch()
+def reopen(world: World, b: str = "") -> None:
+    """Of any batch, or rather of one that has something to try again."""
+    bad = [b for b, fields in world.db.batches.items() if {"n_failed", "n_uncertain", "n_deferred"} & fields.keys()]
+    b = b or (world.pick(bad) if bad and world.chance(0.6) else world.any_batch())
     if not (chunks := list(world.db.rows(b))):
         return
     indexes = tuple(world.dice.sample(range(CHUNK), 2)) if world.chance(0.3) else ()
@@ -44,6 +49,25 @@ def resolve(world: World) -> None:
     b = world.any_batch()
     if chunks := list(world.db.rows(b)):
         world.do(ops.Resolve(b, int(world.pick(chunks)), world.pick("sf"), tuple(range(CHUNK))))
+
+
+def resume(world: World) -> None:
+    closed = [b for b, fields in world.db.batches.items() if fields.get("wait_why") == "closed"]
+    world.do(ops.Resume(world.pick(closed) if closed and world.chance(0.7) else world.any_batch()))
+
+
+def arq_errs(world: World) -> None:
+    """It loses a payload or an id; or somebody who froze tells it now of a chunk that was fed long ago."""
+    c = world.pick(CLASSES)
+    jobs = [job for version in ("1", "2") for job in world.db.queue(c, version)]
+    dice = world.dice.random()
+    if world.arq.late and dice < 0.6:
+        world.enqueue(*world.arq.late.pop(0))
+    elif jobs and dice < 0.8:
+        world.write(("DEL", f"arq:job:{world.pick(jobs)}"))
+    elif jobs:
+        job = world.pick(jobs)
+        world.write(*(("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2)))
 
 
 def collect(world: World) -> None:

@@ -25,7 +25,7 @@ SPECS = {"D": b"spec D", "E": b"spec E"}
 BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"leaflet", b"\x00\xff invoice", b"logo")}
 SHAS = tuple(BLOBS)
 PATIENCE = 12
-HALF_MINUTE, TEN_MINUTES = 30_000, 600_000
+HALF_MINUTE, TEN_MINUTES, AN_HOUR = 30_000, 600_000, 3_600_000
 
 
 def fields_of(world: World, c: Class, digest: str, **given: Arg) -> Mapping[str, Arg]:
@@ -37,7 +37,7 @@ def fields_of(world: World, c: Class, digest: str, **given: Arg) -> Mapping[str,
 
 def random_fields(world: World, digest: str) -> Mapping[str, Arg]:
     """Any class, start, lifetime or absolute deadline, hold, pin, record version."""
-    lifetime = world.pick((HALF_MINUTE, 120_000, TEN_MINUTES, TEN_MINUTES))
+    lifetime = world.pick((HALF_MINUTE, 120_000, TEN_MINUTES, TEN_MINUTES, AN_HOUR))
     absolute = world.chance(0.2)
     return fields_of(
         world,
@@ -47,7 +47,7 @@ def random_fields(world: World, digest: str) -> Mapping[str, Arg]:
         lifetime=0 if absolute else lifetime,
         expires=world.now + lifetime if absolute else 0,
         hold=world.pick("00001"),
-        relay=world.pick(("", "", "", "", "alt", "alt", "gone")),
+        relay=world.pick(("", "", "", "", "alt", "alt", "al")),
         v=world.pick("1112"),
     )
 
@@ -81,8 +81,8 @@ class Producer:
         return self.step is loads
 
 
-def new_producer(world: World) -> Producer:
-    key = world.pick((*KEYS, "", ""))
+def new_producer(world: World, key: str | None = None) -> Producer:
+    key = world.pick((*KEYS, "", "")) if key is None else key
     n = world.number()
     size = world.pick((0, 1, 5, 9, UNIVERSE))
     rows = [f"{key or f'n{n}-'}{i:02d}" for i in world.dice.sample(range(UNIVERSE), size)]
@@ -124,6 +124,8 @@ def loads(world: World, producer: Producer) -> bool:
         return _goes_on(world, producer, "TAKEN" if world.do(ops.Abandon(producer.b, producer.u)) == "OK" else "")
     if world.chance(0.1):
         return _goes_on(world, producer, world.do(ops.SignOfLife(producer.b, producer.u)).kind)
+    if world.chance(0.03):
+        world.do(producer.op)
     if producer.last and world.chance(0.06):
         return _goes_on(world, producer, world.do(producer.last).kind)
     if producer.loaded == len(producer.rows):

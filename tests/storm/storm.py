@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from mailspool.contract.scripts import Script
-from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS
+from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, UPLOAD_SILENT_MS, WORKER_ALIVE_MS
 from tests.storm import operators, ops, producers
 from tests.storm.case import AT_REST, Violation, must
 from tests.storm.server import Link
@@ -20,6 +20,10 @@ from tests.storm.world import CREW, GOOD_WORKER, World
 
 WORKERS = tuple(CREW)
 PRODUCERS = 5
+SHORT_MS = (0, 1, 1, 50, 400, 400, 3000)
+LONG_MS = (16_000, 16_000, 45_000)
+"""Longer than a lease: whoever is not heard in time is dead, or a zombie."""
+SOON_MS = 20_000
 SHORT_MS = (0, 1, 1, 50, 400, 400, 3000)
 LONG_MS = (16_000, 16_000, 45_000)
 """Longer than a lease: whoever is not heard in time is dead, or a zombie."""
@@ -53,10 +57,10 @@ class Storm:
 
     def _step(self) -> None:
         world = self.world
-        jump = (
-            world.pick((0, 1, 1, 50, 400, 400, 3000)) if world.chance(0.955) else world.pick((16_000, 16_000, 45_000))
-        )
-        world.now += jump
+        if world.chance(0.06):
+            self._come_to_a_limit()
+            return
+        world.now += world.pick(SHORT_MS if world.chance(0.955) else LONG_MS)
         for worker in WORKERS:
             if worker not in self.absent and world.chance(0.6):
                 world.beat(worker)
@@ -68,6 +72,48 @@ class Storm:
         else:
             self._by_dice(world.dice.random())
 
+    def _come_to_a_limit(self) -> None:
+        """A millisecond before, at, or after the end of a lease, a deadline, a due time, somebody's silence."""
+        world, db = self.world, self.world.db
+        ends = [
+            at for c in CLASSES for zset in ("flight", "apart", "later") for at in db.scores(f"{zset}:{c}").values()
+        ]
+        ends += [beat + WORKER_ALIVE_MS for beat in db.scores("workers").values()]
+        ends += [sign + UPLOAD_SILENT_MS for sign in db.scores("loading").values()]
+        deadlines = {at: b for b, at in db.scores("deadline").items()}
+        soon = [at for at in (*ends, *deadlines) if world.now < at <= world.now + SOON_MS]
+        if not soon:
+            return
+        limit = world.pick(soon)
+        world.now = max(world.now, int(limit) + world.pick((-1, 0, 0, 1)))
+        if limit in deadlines and world.chance(0.7):
+            self._at_the_deadline(deadlines[limit])
+        else:
+            world.pick((self._tick, self._tick, self._produce, self._start_a_job, self._work))()
+
+    def _at_the_deadline(self, b: str) -> None:
+        world = self.world
+        adders = [one for one in self.producers if one.b == b]
+        key = world.db.batch(b)["key"]
+        if adders and world.chance(0.6):
+            producers.advance(world, world.pick(adders))
+        elif key and world.chance(0.5):
+            producers.advance(world, producers.new_producer(world, key))
+        else:
+            self._expires(b)
+
+    def _expires(self, b: str) -> None:
+        dice = self.world.dice.random()
+        if dice < 0.4:
+            self.world.do(ops.Close(b, "expired"))
+        elif dice < 0.7:
+            operators.reopen(self.world, b)
+        else:
+            self._tick()
+
+    def _tick(self) -> None:
+        operators.tick(self.world)
+
     def _by_dice(self, dice: float) -> None:
         for limit, action in self._actions():
             if dice < limit:
@@ -77,7 +123,7 @@ class Storm:
     def _actions(self) -> tuple[tuple[float, Callable[[], object]], ...]:
         world = self.world
         return (
-            (0.15, lambda: operators.tick(world)),
+            (0.15, self._tick),
             (0.31, self._produce),
             (0.33, lambda: producers.sends_one(world)),
             (0.51, self._start_a_job),
@@ -89,13 +135,14 @@ class Storm:
             (0.935, lambda: operators.reopen(world)),
             (0.945, lambda: operators.resolve(world)),
             (0.952, lambda: operators.pause(world)),
-            (0.957, lambda: world.do(ops.Resume(world.any_batch()))),
+            (0.957, lambda: operators.resume(world)),
             (0.963, lambda: operators.collect(world)),
             (0.97, lambda: world.do(ops.Purge(world.any_batch()))),
-            (0.975, lambda: operators.broom(world)),
-            (0.982, lambda: operators.ask(world)),
-            (0.99, lambda: self.absent.add(world.pick(WORKERS))),
-            (0.994, self.absent.clear),
+            (0.974, lambda: operators.broom(world)),
+            (0.978, lambda: operators.ask(world)),
+            (0.986, lambda: operators.arq_errs(world)),
+            (0.992, lambda: self.absent.add(world.pick(WORKERS))),
+            (0.995, self.absent.clear),
             (1.0, self._worker_dies),
         )
 

@@ -1,8 +1,8 @@
 """Random storms over the moves on a real server; the auditor recomputes everything after every step.
 
-A fixed list of seeds first, so that a change that breaks something breaks it at every run; then fresh ones until the time
-is over: MAILSPOOL_STORM_SECONDS, 25 by default. A failure names its seed and the last calls; `python -m tests.storm 1 SEED`
-runs that storm again.
+A fixed list of seeds first, so that a change that breaks something breaks it at every run; then fresh ones until the
+time is over: MAILSPOOL_STORM_SECONDS, 25 by default. A failure names its seed and the last calls;
+`python -m tests.storm 1 SEED` runs that storm again.
 """
 
 from __future__ import annotations

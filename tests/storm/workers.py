@@ -161,7 +161,8 @@ class Workers:
         if end < 0.7:
             self.leaves(run, i)
         else:
-            wait = world.pick((1, 5000, 5000, 20_000, 400_000, 700_000))
+            wait = world.pick((1, 5000, 20_000, 400_000, 700_000, 1_000_000))
+            wait += world.dice.randrange(1 + wait // 8)
             letter = world.pick("ddfux")
             at_ms += wait if letter == "d" else 0
         run.buffer.append((i, outcome(letter, at_ms, run.attempts[i], world.now)))
@@ -180,14 +181,14 @@ class Workers:
         world = self.world
         mates = [mate for mate in self.runs if mate.worker == run.worker and mate.buffer and mate is not run]
         runs = [run, *(mate for mate in mates if world.chance(0.5))]
-        groups = [(one.b, one.k, one.token, self._waiting(one)) for one in runs]
+        groups = [(one.b, one.k, one.token, self._waiting(one, claim if one is run else None)) for one in runs]
         if claim is not None:
             b, k, token, waiting = groups[0]
             groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts[claim], world.now))))
-        if zombie := self._some_zombie(0.05):
-            groups.append(self._zombie_group(zombie))
-        answers = world.do(ops.Record(tuple(groups)))
-        for one, answer in zip(runs, answers, strict=False):
+        if zombie := self._some_zombie(0.1):
+            groups.insert(0, self._zombie_group(zombie))
+        answers = world.do(ops.Record(tuple(groups)))[len(groups) - len(runs) :]
+        for one, answer in zip(runs, answers, strict=True):
             one.stopped |= answer.kind != "OK" or answer.state != "live"
             if answer.kind != "GONE":
                 outs = world.db.outcomes(one.b, one.k)
@@ -196,10 +197,13 @@ class Workers:
             one.buffer = []
         return answers[0]
 
-    def _waiting(self, run: Run) -> tuple[tuple[int, bytes], ...]:
-        """A recorder that lost its connection writes some of it a second time."""
-        twice = run.buffer[:1] if self.world.chance(0.1) else []
-        return (*run.buffer, *twice)
+    def _waiting(self, run: Run, claim: int | None) -> tuple[tuple[int, bytes], ...]:
+        """A recorder that lost its connection writes some of it twice, or takes back what was never claimed."""
+        world, i = self.world, self.world.dice.randrange(run.rows)
+        twice = run.buffer[:1] if world.chance(0.1) else []
+        busy = {run.wire, claim, *(index for index, _ in run.buffer)}
+        back = [(i, b"")] if world.chance(0.04) and i not in busy else []
+        return (*back, *run.buffer, *twice)
 
     def _settles(self, run: Run) -> None:
         world = self.world
@@ -211,8 +215,19 @@ class Workers:
         world.do(ops.Settle(run.b, run.k, run.token, later_ms, why, scope or "chunk"))
         world.job_ends(run.c, run.job)
         self.runs.remove(run)
+        if scope == "batch":
+            self._blocks_others(run, why)
         if world.chance(0.5):
             world.feed(run.c)
+
+    def _blocks_others(self, run: Run, why: str) -> None:
+        """What closed for this chunk is closed for others of its batch too, each with a time of its own."""
+        world = self.world
+        for mate in [one for one in self.runs if one.b == run.b and one.wire is None and not one.buffer]:
+            if world.chance(0.7):
+                world.do(ops.Settle(mate.b, mate.k, mate.token, world.pick((1000, 5000)), why, "batch"))
+                world.job_ends(mate.c, mate.job)
+                self.runs.remove(mate)
 
     # -- those that should be silent
 
@@ -224,7 +239,8 @@ class Workers:
             return
         dice = world.dice.random()
         if dice < 0.8:
-            world.do(ops.Record((self._zombie_group(run),)))
+            others = [one for one in (self._some_zombie(0.3), self._some_zombie(0.3)) if one]
+            world.do(ops.Record(tuple(map(self._zombie_group, (run, *others)))))
         elif dice < 0.9:
             why, scope = world.pick(("", "rate", "closed")), world.pick(("chunk", "batch"))
             world.do(ops.Settle(run.b, run.k, run.token, 5000, why, scope))
@@ -241,7 +257,7 @@ class Workers:
 
     def _zombie_group(self, run: Run) -> ops.Group:
         world = self.world
-        letter = world.pick("suxc" if world.claiming else "sdfuxc")
+        letter = world.pick(("s", "u", "x", "c", "") if world.claiming else ("s", "s", "d", "f", "u", "x", "c", ""))
         at_ms = world.now + 700_000 * (letter == "d")
         i = world.dice.randrange(run.rows)
-        return run.b, run.k, run.token, ((i, outcome(letter, at_ms, 1, world.now)),)
+        return run.b, run.k, run.token, ((i, outcome(letter, at_ms, 1, world.now) if letter else b""),)

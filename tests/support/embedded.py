@@ -38,6 +38,12 @@ def server_pid(folder: Path) -> int:
     return pid
 
 
+def server_of(folder: Path) -> int | None:
+    """The same, or None while nobody serves it (or one server takes the other's place)."""
+    pids = processes.holders(folder)
+    return pids[0] if len(pids) == 1 else None
+
+
 def servers_below(root: Path) -> list[int]:
     """Every server process that works below this folder, however it was started."""
     found = []

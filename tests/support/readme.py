@@ -1,6 +1,6 @@
-"""The parts of README.md that a program writes: settings, commands, errors. `python -m tests.support.readme` renews them.
+"""The parts of README.md that a program writes: settings, commands, errors.
 
-tests/test_readme.py compares: a page that a program can check is checked.
+`python -m tests.support.readme` renews them; tests/test_readme.py compares: a page that a program can check is checked.
 """
 
 from __future__ import annotations
@@ -43,24 +43,19 @@ def commands() -> str:
 
 def _usage(name: str, command: click.Command) -> str:
     if isinstance(command, click.Group):
-        return f"{name} {'\\|'.join(command.commands)}".replace("\\|", "|")
-    arguments = [parameter.make_metavar(click.Context(command)) for parameter in command.params
-                 if isinstance(parameter, click.Argument)]  # fmt: skip
+        return f"{name} {'|'.join(command.commands)}"
+    context = click.Context(command)
+    arguments = [part.make_metavar(context) for part in command.params if isinstance(part, click.Argument)]
     return " ".join([name, *arguments])
 
 
 def error_list() -> str:
-    found = (thing for thing in vars(errors).values() if inspect.isclass(thing))
-    rows = (
-        (
-            f"`{error.__name__}`",
-            str(error.default_exit),
-            (inspect.getdoc(error) or "").split("\n\n")[0].replace("\n", " "),
-        )
-        for error in found
-        if issubclass(error, errors.MailspoolError) and error is not errors.MailspoolError
-    )
-    return table(("error", "exit code", "what it says"), rows)
+    rows = []
+    for error in vars(errors).values():
+        if inspect.isclass(error) and issubclass(error, errors.MailspoolError) and error is not errors.MailspoolError:
+            first = (inspect.getdoc(error) or "").split("\n\n")[0].replace("\n", " ")
+            rows.append((f"`{error.__name__}`", str(error.default_exit), first))
+    return table(("error", "exit code", "what it says"), iter(rows))
 
 
 SECTIONS: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands, "errors": error_list}
@@ -70,9 +65,12 @@ def renewed(page: str) -> str:
     """The page with its generated sections as they should be."""
     for name, make in SECTIONS.items():
         pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-        if not pattern.search(page):
+        found = pattern.search(page)
+        if found is None:
             raise ValueError(f"README.md has no section {name}")
-        page = pattern.sub(lambda found, made=make(): f"{found[1]}{made}\n{found[2]}", page)  # type: ignore[misc] # mypy sees no default in a lambda
+        made = make()
+        start, end = found.span()
+        page = f"{page[:start]}{found[1]}{made}\n{found[2]}{page[end:]}"
     return page
 
 

@@ -12,7 +12,6 @@ Called by main.py for every exception that leaves a command. The codes are those
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import tempfile
 import traceback

@@ -28,12 +28,12 @@ from mailspool.cli import (
 )
 from mailspool.cli.failures import Interrupted, Usage, failure_of
 from mailspool.cli.options import (
-    Ask,
     ConfigFlag,
     Globals,
     JsonFlag,
     QuietFlag,
     RedisFlag,
+    Run,
     VersionFlag,
     with_globals,
 )
@@ -64,69 +64,61 @@ _EPILOG: Final = (
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 
-class _Run:
-    """One run: the Ask of its command, once that is known."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.ask: Ask | None = None
-        flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        # Before the command line is understood its errors must know already how to be told.
-        self._say = Say(json="--json" in flags, quiet="--quiet" in flags)
-
-    def learn(self, ask: Ask) -> None:
-        self.ask = ask
-
-    def fail(self, error: BaseException) -> int:
-        """Tell it; the exit code."""
-        failure = failure_of(error, self.ask.data_dir if self.ask else None)
-        say = self.ask.say if self.ask else self._say
-        if not (isinstance(error, Interrupted | KeyboardInterrupt) and say.quiet):
-            say.error(
-                code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code
-            )
-        return failure.exit_code
+app = typer.Typer(
+    name="mailspool",
+    help="Send bulk mail through a durable queue, and account for every single message.",
+    epilog=_EPILOG,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help is there in a tenth of a second
+    no_args_is_help=True,
+    context_settings=_HELP,
+)
 
 
-def _application(run: _Run) -> typer.Typer:
-    app = typer.Typer(
-        name="mailspool",
-        help="Send bulk mail through a durable queue, and account for every single message.",
-        epilog=_EPILOG,
-        add_completion=False,
-        rich_markup_mode=None,  # plain help is read in a tenth of a second
-        no_args_is_help=True,
-        context_settings=_HELP,
-    )
+@app.callback()
+def everywhere(
+    ctx: typer.Context,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    config: ConfigFlag = None,
+    redis_url: RedisFlag = None,
+    version: VersionFlag = False,
+) -> None:
+    if isinstance(ctx.obj, Run):
+        ctx.obj.before = Globals(json, quiet, config, redis_url)
 
-    @app.callback()
-    def everywhere(
-        ctx: typer.Context,
-        json: JsonFlag = False,
-        quiet: QuietFlag = False,
-        config: ConfigFlag = None,
-        redis_url: RedisFlag = None,
-        version: VersionFlag = False,
-    ) -> None:
-        ctx.obj = Globals(json, quiet, config, redis_url)
 
-    for name, function in COMMANDS:
-        app.command(name, context_settings=_HELP)(with_globals(function, asked=run.learn))
-    return app
+for _name, _function in COMMANDS:
+    app.command(_name, context_settings=_HELP)(with_globals(_function))
 
 
 def main(arguments: Sequence[str]) -> int:
     """One command; its exit code."""
-    this_run = _Run(arguments)
-    command = typer.main.get_command(_application(this_run))
+    this_run = Run()
+    command = typer.main.get_command(app)
     try:
-        code = command.main(list(arguments), prog_name="mailspool", standalone_mode=False)
+        code = command.main(list(arguments), prog_name="mailspool", standalone_mode=False, obj=this_run)
     except BrokenPipeError:
         return _reader_is_gone()
     except (MailspoolError, Usage, Interrupted, typer.TyperException, KeyboardInterrupt) as error:
-        return this_run.fail(error)
+        return _tell(error, this_run, arguments)
     except Exception as error:  # noqa: BLE001 - a bug of ours: kept in a file, told, exit 70
-        return this_run.fail(error)
+        return _tell(error, this_run, arguments)
     return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException, this_run: Run, arguments: Sequence[str]) -> int:
+    """In words or as JSON; answers the exit code."""
+    ask = this_run.ask
+    # A command line that was not understood has no Ask, and still says how it wants to be told so.
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    say = ask.say if ask else Say(json="--json" in flags, quiet="--quiet" in flags)
+    failure = failure_of(error, ask.data_dir if ask else None)
+    if failure.code == "interrupted" and not say.json:
+        say.interrupted(failure.message)
+    else:
+        say.error(code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code)
+    return failure.exit_code
 
 
 def _reader_is_gone() -> int:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mailspool.settings import Settings
     from mailspool.spool import Spool
 
-StateName = Literal["queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain"]
 ClassName = Literal["transactional", "bulk"]
 
 
@@ -44,6 +43,14 @@ class Globals:
             self.config or other.config,
             self.redis_url or other.redis_url,
         )
+
+
+class Run:
+    """One run of the command line: the flags before the command's name, and the command's Ask once it is known."""
+
+    def __init__(self) -> None:
+        self.before = Globals()
+        self.ask: Ask | None = None
 
 
 class Ask:
@@ -86,7 +93,7 @@ def duration(text: str) -> timedelta:
         raise _no_value(text, error) from None
 
 
-def moment(text: str) -> datetime | timedelta:
+def moment(text: str) -> times.Moment:
     """WHEN, for typer."""
     try:
         return times.when(text, datetime.now(UTC))
@@ -139,8 +146,8 @@ _GLOBAL: Final[tuple[tuple[str, object, object], ...]] = (
 )
 
 
-def with_globals(function: Callable[..., int], *, asked: Callable[[Ask], None]) -> Callable[..., int]:
-    """`function(ask, ...)` as typer wants it: the global flags among its own. `asked` learns of the Ask that is made."""
+def with_globals(function: Callable[..., int]) -> Callable[..., int]:
+    """`function(ask, ...)` as typer wants it: the global flags among its own."""
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in inspect.signature(function, eval_str=True).parameters.values()
@@ -157,10 +164,9 @@ def with_globals(function: Callable[..., int], *, asked: Callable[[Ask], None]) 
         version: bool,
         **given: object,
     ) -> int:
-        before = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
-        ask = Ask(Globals(json, quiet, config, redis_url).over(before))
-        asked(ask)
-        return function(ask, **given)
+        run = ctx.obj if isinstance(ctx.obj, Run) else Run()
+        run.ask = Ask(Globals(json, quiet, config, redis_url).over(run.before))
+        return function(run.ask, **given)
 
     first = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     flags = [

@@ -85,6 +85,11 @@ class Say:
         if hint and hint.rstrip(".") not in message:
             self._complain(line(Span("hint:  ", "bold"), hint))
 
+    def interrupted(self, words: str) -> None:
+        """After Ctrl-C: below the terminal's own ^C."""
+        if not self.quiet:
+            self._complain(line(("\n" if sys.stderr.isatty() else "") + words))
+
     @property
     def shows_progress(self) -> bool:
         """May a live line be drawn on stderr?"""

@@ -15,6 +15,7 @@ from mailspool.cli.paint import Cell, Line, Span, Style, harmless, line, plain, 
 from mailspool.cli.when import ago, clock, clock_zone, day, spelled
 
 if TYPE_CHECKING:
+    from mailspool.batch import Batch
     from mailspool.status import BatchStatus, MessageStatus, RouteStatus, SpoolStatus
 
 COUNTERS: Final = ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
@@ -82,14 +83,45 @@ def queued_line(status: BatchStatus, added: int, now: datetime) -> Line:
     return line("  ".join(parts))
 
 
+def send_notices(batch: Batch, status: BatchStatus, workers: int, *, deliver: bool) -> list[tuple[str, str]]:
+    """What a person should know who has just queued this: (code, words)."""
+    found = []
+    if batch.notices:
+        kept = " and ".join(batch.notices)
+        found.append(("terms_kept", f"{batch.id} was queued before; the {kept} of then stand."))
+    if not batch.created:
+        known = f"{batch.skipped_known:,} of these rows were queued before, {batch.added:,} are new"
+        found.append(("known_rows", f"{known} (batch {batch.id})."))
+    if batch.duplicates:
+        stood = "row repeats another and is" if batch.duplicates == 1 else "rows repeat others and are"
+        found.append(("duplicates", f"{batch.duplicates:,} {stood} sent once."))
+    if batch.skipped_bad:
+        skipped = counted(batch.skipped_bad, "bad row")
+        where = f": {batch.rejects}. Repair that file and send it" if batch.rejects else ""
+        found.append(("skipped_bad", f"{skipped} left out{where}."))
+    if status.state == "held":
+        found.append(("held", f"It is held.   Let it go:  mailspool release {batch.id}"))
+    elif not workers and not deliver and not status.done:
+        found.append(
+            (
+                "no_worker",
+                "No worker is running, so nothing leaves yet.   Start one:  mailspool worker      "
+                f"Follow:  mailspool watch {batch.id}",
+            )
+        )
+    elif status.waiting_for and workers and not status.waiting_for.startswith("starts "):
+        found.append(("waiting", f"It waits: {harmless(status.waiting_for)}"))
+    return found
+
+
 def already_line(status: BatchStatus, now: datetime) -> str:
     """For the same command again."""
     when = ago(status.created_at, now) if status.created_at else "before"
     far = f"{status.sent:,} of {status.total:,} sent"
-    rest = ", ".join(
-        f"{getattr(status, name):,} {name}" for name in COUNTERS[2:] if getattr(status, name)
-    )
-    return f"Already queued {when} as {status.id} ({far}{', ' + rest if rest else ''}). To mail everybody again: --again."
+    rest = ", ".join(f"{getattr(status, name):,} {name}" for name in COUNTERS[2:] if getattr(status, name))
+    if rest:
+        far = f"{far}, {rest}"
+    return f"Already queued {when} as {status.id} ({far}). To mail everybody again: --again."
 
 
 def head(status: BatchStatus) -> Line:
@@ -231,8 +263,11 @@ def batch_table(batches: Sequence[BatchStatus], now: datetime) -> list[Line]:
     for batch in batches:
         cells: list[Cell] = [batch.id, *([harmless(batch.name)] if names else []), batch.class_]
         cells += [coloured(batch.state), f"{batch.total:,}"]
-        cells += [Span(f"{number:,}", _STYLES.get(name, "plain") if number else "dim")
-                  for name in shown for number in (getattr(batch, name),)]
+        cells += [
+            Span(f"{number:,}", _STYLES.get(name, "plain") if number else "dim")
+            for name in shown
+            for number in (getattr(batch, name),)
+        ]
         rows.append([*cells, clock(batch.created_at, now) if batch.created_at else "-"])
     first = 4 if names else 3
     return table(rows, right=set(range(first, first + 1 + len(shown))))

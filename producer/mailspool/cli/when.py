@@ -8,12 +8,25 @@ Known limit: a local time that a change of clocks skips or repeats is taken as P
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Final
 
 WHEN_WORDS: Final = "write a time such as 08:00, 2026-11-24T08:00, +2h or 90m"
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What WHEN says: a point in time (`at`), or a span (`after`) from a start that is not known here."""
+
+    at: datetime | None = None
+    after: timedelta | None = None
+
+    def from_(self, start: datetime) -> datetime:
+        """As a point in time."""
+        return self.at if self.at is not None else start + (self.after or timedelta(0))
 
 
 def duration(text: str) -> timedelta:
@@ -23,12 +36,12 @@ def duration(text: str) -> timedelta:
     return parse_duration(text)
 
 
-def when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime | timedelta:
-    """A time of day is the next one; `+2h` and `90m` stay spans, for their start is not known here."""
+def when(text: str, now: datetime, zone: tzinfo | None = None) -> Moment:
+    """A time of day is the next one; `+2h` and `90m` stay spans."""
     text = text.strip()
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        return _next_clock(int(clock[1]), int(clock[2]), now, zone)
+    found = _CLOCK.fullmatch(text)
+    if found:
+        return Moment(at=_next_clock(int(found[1]), int(found[2]), now, zone))
     if _DATE.fullmatch(text):
         raise ValueError(f"the time of day is missing: {text}T08:00")
     if _DATE.match(text):
@@ -36,11 +49,11 @@ def when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime | tim
             moment = datetime.fromisoformat(text)
         except ValueError as error:
             raise ValueError(f"no such time ({error}): {WHEN_WORDS}") from None
-        return moment if moment.tzinfo else _local(moment, zone)
+        return Moment(at=moment if moment.tzinfo else _local(moment, zone))
     if text.startswith("-"):
         raise ValueError(f"that lies in the past: {WHEN_WORDS}")
     try:
-        return duration(text.removeprefix("+"))
+        return Moment(after=duration(text.removeprefix("+")))
     except ValueError as error:
         words = str(error) if "unit" in str(error) or "ten years" in str(error) else WHEN_WORDS
         raise ValueError(words) from None

@@ -69,7 +69,9 @@ def quoted_printable(raw: bytes) -> bytes:
 def base64_lines(data: bytes) -> bytes:
     """Lines of 76 characters, each with its CRLF; empty for empty data."""
     coded = binascii.b2a_base64(data, newline=False)
-    return b"".join([coded[at : at + _B64_LINE] + b"\r\n" for at in range(0, len(coded), _B64_LINE)])
+    lines = [coded[at : at + _B64_LINE] for at in range(0, len(coded), _B64_LINE)]
+    lines.append(b"")
+    return b"\r\n".join(lines)
 
 
 def _base64_size(size: int) -> int:

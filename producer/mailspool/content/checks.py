@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mailspool.content.address import AddressError, Mailbox, parse_mailbox, parse_mailboxes
+from mailspool.content.headers import is_field_name
 from mailspool.content.render import is_template
 
 _T = TypeVar("_T")
 CELL = 60
 """As much of an offending text as an error shows."""
 
-_TOKEN = re.compile(r"[!-9;-~]+")
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w!#$&^.+-]+=(?:[\w!#$&^.+-]+|\"[\w!#$&^.+ -]*\"))*", re.ASCII)
 _CID = re.compile(r"[!-;=?-~]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -166,7 +166,7 @@ def header_map(value: object) -> dict[str, str]:
 
 
 def _header_name(name: object) -> None:
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+    if not isinstance(name, str) or not is_field_name(name):
         raise Fault(
             f"headers: {str(name)[:CELL]!r} is no header name (letters, digits and hyphens; no colon, no space)."
         )

@@ -2,7 +2,7 @@
 
 Called by mime.py. What comes out is 7-bit (but for a non-ASCII local part in an address field: RFC 6532), with
 boundaries, Message-ID and Date that only batch, n and commit decide.
-Raises InputError (the spec), KeyError (a blob that is missing) and RenderError (this row).
+Raises InputError (the spec), RenderError (this row), and KeyError for a row whose attachments were not given.
 Known limit: an attached mail (message/*) is sent as application/octet-stream, since MIME forbids base64 for it.
 """
 
@@ -74,6 +74,7 @@ class Composed:
     """One batch of composed mails. `mail_from`: the envelope sender unless a row has its own; None if From varies."""
 
     def __init__(self, spec: Spec, blobs: Mapping[str, bytes], *, batch: str, date_line: bytes) -> None:
+        _refuse_odd_names(spec)
         self._batch = batch
         self._texts = Templates(fields_of(spec), literal=spec.kind == "literal")
         self._index = {key: i for i, key in enumerate(self._texts.keys)}
@@ -84,6 +85,7 @@ class Composed:
         self._to = self._box_template("to") if spec.to is not None else None
         self._reply_to = self._box_template("reply_to") if spec.reply_to is not None else None
         self._named = self._constant_receivers(spec)
+        self._missing = [ref.sha for ref in spec.attachments if ref.sha not in blobs]
         layout = _Layout(spec, blobs, self._texts.constant, self._index)
         self._frame = Frame(layout.pieces(date_line, fixed.line if fixed else Slot("from")))
         places = self._frame.places
@@ -97,9 +99,13 @@ class Composed:
         self._fixed_bound = self._size_without_values()
 
     def render(self, row: Row, n: int) -> Rendered:
-        """The mail of this row. Raises RenderError."""
+        """The mail of this row. Raises RenderError; KeyError with the digest of an attachment that was not given."""
+        if self._missing:
+            raise KeyError(self._missing[0])
         if "\0" in row.to_name:
             raise RenderError("a value holds a NUL character")
+        if not row.recipient.isprintable():
+            raise RenderError("the address holds a control character")  # it goes into To as it is
         try:
             return self._fill(row, n)
         except UnicodeEncodeError:
@@ -134,6 +140,12 @@ class Composed:
         mail_from = sender.address if row.mail_from is None else row.mail_from
         smtputf8 = not (plain and row.recipient.isascii() and mail_from.isascii())
         return Rendered(mail_from, pieces, sum(map(len, pieces)), smtputf8, smtputf8)
+
+    def domain(self, row: Row) -> str:
+        """The domain of From, which stands in the Message-ID. Raises RenderError."""
+        if isinstance(self._from, _Sender):
+            return self._from.domain
+        return self._from.read(self._texts.fill(row.values, row.recipient)).address.rpartition("@")[2]
 
     # ---------------------------------------------------------------- size
 
@@ -278,7 +290,7 @@ class _Layout:
         if ref.cid:
             head += f"Content-ID: <{ref.cid}>\r\n".encode()
         name = self._text(f"name:{i}", partial(headers.disposition, _kind(ref)))
-        return Leaf((head, name, b"\r\n", Shared(base64_lines(self._blobs[ref.sha]) or b"\r\n")))
+        return Leaf((head, name, b"\r\n", Shared(base64_lines(self._blobs.get(ref.sha, b"")) or b"\r\n")))
 
 
 def envelope_address(spec: Spec) -> str:
@@ -289,6 +301,17 @@ def envelope_address(spec: Spec) -> str:
         return parse_mailbox(spec.from_).address
     except AddressError as error:
         raise _bad_mailbox("from", spec.from_, error) from None
+
+
+def _refuse_odd_names(spec: Spec) -> None:
+    """What goes into headers unencoded, checked once more: a spec comes out of Redis, not from `Message`."""
+    for name, _ in spec.headers:
+        if not headers.is_field_name(name):
+            raise InputError(f"{name[:60]!r} is no header name.", code="bad_message")
+    for ref in spec.attachments:
+        told = ref.type + (ref.cid or "")
+        if not told.isascii() or not told.isprintable():
+            raise InputError("The type or cid of an attachment holds odd characters.", code="bad_message")
 
 
 def _path(text: str) -> str:

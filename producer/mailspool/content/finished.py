@@ -28,11 +28,11 @@ class HeaderField(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A mail as it is, and what its bytes say about themselves."""
+    """A mail as it is, and what its bytes say about themselves; `message_id` is empty if they name none."""
 
     data: bytes
     has_date: bool
-    has_message_id: bool
+    message_id: str
     eight_bit: bool
     smtputf8: bool
 
@@ -55,7 +55,9 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 def header_fields(header: bytes) -> list[HeaderField]:
     """The fields in their order, each with its folded lines. Raises MimeError for a line that belongs to none."""
     fields: list[HeaderField] = []
-    for number, line in enumerate(header.split(b"\r\n")[:-1], 1):
+    if not header:
+        return fields
+    for number, line in enumerate(header.removesuffix(b"\r\n").split(b"\r\n"), 1):
         if line[:1] in (b" ", b"\t") and fields:
             last = fields.pop()
             fields.append(HeaderField(last.name, last.lines + line + b"\r\n"))
@@ -79,10 +81,13 @@ def take_in(data: bytes) -> bytes:
 
 
 def inspect(data: bytes) -> Finished:
-    """What sending needs to know about bytes that `take_in` made."""
+    """What sending needs to know about a stored mail. Raises MimeError, as `take_in` does: that is asked once more, so
+    that whatever has stood in Redis, no bare line end and no Bcc goes out."""
+    data = take_in(data)
     header, _ = split(data)
-    names = {field.name for field in header_fields(header)}
-    return Finished(data, b"date" in names, b"message-id" in names, not data.isascii(), not header.isascii())
+    found = {field.name: field.lines for field in reversed(header_fields(header))}
+    own_id = b" ".join(found.get(b"message-id", b":").partition(b":")[2].split()).decode("ascii", "replace")
+    return Finished(data, b"date" in found, own_id, not data.isascii(), not header.isascii())
 
 
 def canonical(data: bytes) -> Iterator[bytes]:

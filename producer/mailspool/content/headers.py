@@ -38,6 +38,10 @@ _SEGMENT = 60
 """Characters of one RFC 2231 continuation: with ` filename*10*=` and `;` it stays below 78."""
 
 
+is_field_name = re.compile(r"[!-9;-~]+").fullmatch
+"""RFC 5322, 3.6.8: printable ASCII without the colon."""
+
+
 def one_line(value: str) -> str:
     """A rendered header value as one line: a run of CR and LF (Alt-Enter in a spreadsheet) is one space."""
     if "\n" in value or "\r" in value:

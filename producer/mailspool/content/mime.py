@@ -3,7 +3,8 @@
 Called by the worker for each attempt, by the producer for checks and previews. Pure: spec, row, n and date decide every
 byte, so all attempts are identical. `compose.py` makes mails of template and literal specs; finished MIME goes out as
 it is, with Date and Message-ID put first if they are missing. Bytes have CRLF line ends and are not dot-stuffed.
-Raises InputError (the spec), KeyError (a blob that is missing) and RenderError (this row).
+Raises InputError (the spec), RenderError (this row), and KeyError for a row whose attachments were not given: who
+only wants sizes of texts or Message-IDs may leave the blobs out.
 """
 
 from __future__ import annotations
@@ -60,14 +61,28 @@ class Compiled:
             return self._content.upper_bound(row)
         return len(self._content.data) + _ADDED
 
+    def message_id(self, row: Row, n: int) -> str:
+        """The Message-ID of this row's mail, in angle brackets; empty if its values are gone and From needs them."""
+        try:
+            if row.raw is None and isinstance(self._content, Composed):
+                return message_id(self._batch, n, self._content.domain(row))
+            mail = finished.inspect(row.raw) if row.raw is not None else self._content
+        except (RenderError, finished.MimeError):
+            return ""
+        own = mail.message_id if isinstance(mail, finished.Finished) else ""
+        return own or self._made_id(row.mail_from or self._mail_from or "", n)
+
+    def _made_id(self, mail_from: str, n: int) -> str:
+        domain = mail_from.rpartition("@")[2] or (self._mail_from or "").rpartition("@")[2] or "localhost"
+        return message_id(self._batch, n, domain)
+
     def _as_it_is(self, mail: finished.Finished, row: Row, n: int) -> Rendered:
         mail_from = self._mail_from if row.mail_from is None else row.mail_from
         if mail_from is None:
             raise RenderError("its own content comes without an envelope sender")
         first = b"" if mail.has_date else self._date
-        if not mail.has_message_id:
-            domain = mail_from.rpartition("@")[2] or (self._mail_from or "").rpartition("@")[2] or "localhost"
-            first += f"Message-ID: {message_id(self._batch, n, domain)}\r\n".encode()
+        if not mail.message_id:
+            first += f"Message-ID: {self._made_id(mail_from, n)}\r\n".encode()
         smtputf8 = mail.smtputf8 or not (row.recipient.isascii() and mail_from.isascii())
         pieces = (first, mail.data) if first else (mail.data,)
         return Rendered(mail_from, pieces, len(first) + len(mail.data), mail.eight_bit, smtputf8)

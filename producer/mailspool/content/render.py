@@ -286,6 +286,14 @@ def needed_names(spec: Spec) -> frozenset[str]:
     return frozenset(needed)
 
 
+def uses_row(spec: Spec) -> bool:
+    """Whether any field reads `row`, the exact headers of a list: then they must be stored with every row."""
+    if spec.kind != "template":
+        return False
+    sources = (field for field in fields_of(spec) if is_template(field.source))
+    return any(name.name == "row" for field in sources for name in _parse(field).find_all(nodes.Name))
+
+
 def missing_sentence(name: str, row: int | str, have: Iterable[str]) -> str:
     """`template needs {{ Name }}; row 17 has: email, name. Did you mean {{ name }}?`"""
     where = f"row {row}" if isinstance(row, int) else row

@@ -1,7 +1,7 @@
 """The same address twice: sent once, refused, or meant? And who a row is, for `key`.
 
 `upload` shows every good row to `Duplicates.see`, in order. Memory: 38 to 47 bytes a row, the table's growth
-included (a test measures it); nothing is kept with "all". About 1.5 µs a row.
+included (a test measures it); nothing is kept with "all". About 2 µs a row.
 
 A row's identity is 16 bytes of BLAKE2b over the address (compared without case) and, where given, `row[row_key]`;
 with "all" and no `row_key` over address and all values. It must never change between releases: it is what makes

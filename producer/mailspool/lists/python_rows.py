@@ -6,6 +6,7 @@ so a generator may fill the same dict again and again. Errors of the caller's ow
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from itertools import islice
 
@@ -51,6 +52,7 @@ async def python_batches(
     while batch := [check_row(n, row, row_key) for n, row in enumerate(islice(source, BATCH_ROWS), number + 1)]:
         number += len(batch)
         yield batch
+        await asyncio.sleep(0)  # a long list must not hold the loop, whatever its reader does in between
 
 
 def check_row(number: int, row: object, row_key: str | None) -> Item:

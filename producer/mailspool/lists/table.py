@@ -121,6 +121,8 @@ class Table:
         line, width = before + 1, len(self.columns.names)
         if self.lines_read - before > 1:
             self._refuse_swallowed(line, cells)
+        if self._repaired:
+            cells = [_unguarded(cell) for cell in cells]
         kept = tuple(cells)
         if len(cells) > width and not any(cells[width:]):
             del cells[width:]  # spreadsheets pad rows, too
@@ -128,8 +130,6 @@ class Table:
             noun = "cell" if len(cells) == 1 else "cells"
             guess = ": an unquoted " + _sign_word(self._delimiter) + "?" if len(cells) > width else ""
             return BadRow(line, f"{len(cells)} {noun}, header has {width}{guess}", kept)
-        if self._repaired:
-            cells = [_unguarded(cell) for cell in cells]
         at = self.columns.address
         try:
             name, recipient = clean_cell(cells[at])

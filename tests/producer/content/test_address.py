@@ -186,6 +186,13 @@ def test_the_reason_in_words(address: str, words: str) -> None:
     assert phrase(address) == words
 
 
+def test_length_is_checked_for_known_domains_too() -> None:
+    assert normalise("a" * 248 + "@x.org") == "a" * 248 + "@x.org"
+    assert phrase("a" * 249 + "@x.org") == "longer than 254 characters"
+    assert normalise("a@bücher.de") == "a@xn--bcher-kva.de"
+    assert phrase("a" * 240 + "@bücher.de") == "longer than 254 characters"
+
+
 @pytest.mark.parametrize(
     ("one", "two", "same"),
     [

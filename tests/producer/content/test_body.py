@@ -79,6 +79,15 @@ def test_the_longest_line_of_7bit(size: int, encoding: bytes, before: str) -> No
         assert body.encode_text(before + "x" * size + after, alone=False)[0] == encoding
 
 
+@pytest.mark.parametrize("char", ["ü", "漢", "😀", "="])
+def test_the_shorter_encoding_is_found_at_every_mixture(char: str) -> None:
+    for count in range(1, 200):
+        text = char * count + "a" * (1200 - count)
+        raw = text.encode()
+        _, lines = body.encode_text(text, alone=False)
+        assert len(lines) == min(len(body.quoted_printable(raw)) + 2, len(body.base64_lines(raw)))
+
+
 @pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 113, 114, 115, 1000])
 def test_base64_lines(size: int) -> None:
     data = bytes(range(256)) * 4

@@ -203,6 +203,13 @@ def test_another_script_before_the_at_asks_for_smtputf8() -> None:
     assert compiled(reply_to="{{ name }} <علی@x.org>").render(ROW, 1).smtputf8
 
 
+def test_the_message_id_is_known_without_a_mail() -> None:
+    row = Row("ali@x.org", {"domain": "shop.example"})
+    for batch in (compiled(), compiled(from_="{{ domain }} <a@{{ domain }}>", return_path="b@acme.example")):
+        assert parsed(batch.render(row, 7))["message-id"] == batch.message_id(row, 7)
+    assert compiled(from_="a@{{ domain }}").message_id(Row("ali@x.org", {}), 7) == "", "values are erased in time"
+
+
 # ---------------------------------------------------------------- bodies and files
 
 
@@ -255,6 +262,13 @@ def test_an_attachment_is_encoded_once_and_shared() -> None:
     assert sum(map(len, first.pieces)) - sum(map(len, shared)) < 2_000
 
 
+def test_a_long_constant_text_is_shared_too() -> None:
+    batch = compiled(subject="{{ name }}", text="long\n" * 10_000, html="<p>{{ name }}</p>")
+    first, second = batch.render(ROW, 1), batch.render(Row("b@x.org", {"name": "B"}), 2)
+    assert [a is b for a, b in zip(first.pieces, second.pieces, strict=True)] == [False, True, False]
+    assert body(parsed(second), "plain") == "long\n" * 10_000
+
+
 def test_an_attached_mail_is_a_file() -> None:
     data = b"From: a@x.org\r\n\r\nhello\r\n"
     message = mail(attachments=(ref("a.eml", data, "message/rfc822"),), blobs=blobs(data))
@@ -264,8 +278,10 @@ def test_an_attached_mail_is_a_file() -> None:
 
 
 def test_a_missing_blob_is_told_by_its_key() -> None:
-    with pytest.raises(KeyError):
-        compiled(attachments=(ref("a.pdf", b"x"),))
+    batch = compiled(attachments=(ref("a.pdf", b"x"),))
+    with pytest.raises(KeyError, match=hashlib.sha256(b"x").hexdigest()):
+        batch.render(ROW, 1)
+    assert batch.message_id(ROW, 1) == message_id(BATCH, 1, "acme.example")
 
 
 @pytest.mark.parametrize(
@@ -304,6 +320,21 @@ def test_nul_and_half_characters_refuse_the_row() -> None:
             compiled(**fields).render(Row("a@x.org", {"v": "\ud800"}), 1)
 
 
+def test_what_comes_out_of_redis_adds_no_header() -> None:
+    for recipient in ("ali@x.org>\r\nBcc: b@x.org", "ali@x.org\n", "a\0@x.org"):
+        with pytest.raises(RenderError, match="control character"):
+            compiled().render(Row(recipient, {}), 1)
+    odd = (
+        {"headers": (("X\r\nBcc", "b@x.org"),)},
+        {"headers": (("X: y", "b"),)},
+        {"attachments": (ref("a", b"", "a/b\r\nBcc: b@x.org"),)},
+        {"attachments": (ref("a", b"", cid="a>\r\nBcc: b@x.org"),)},
+    )
+    for fields in odd:
+        with pytest.raises(InputError):
+            compiled(blobs=blobs(b""), **fields)
+
+
 def test_bad_specs_are_told_at_once() -> None:
     for fields, sentence in (
         ({"from_": "Acme"}, 'from "Acme": no @ sign.'),
@@ -339,6 +370,30 @@ def test_no_mail_is_larger_than_its_bound(name: str, code: str, to_name: str) ->
     )
     row = Row("ali@x.org", {"name": name, "code": code}, to_name)
     assert batch.render(row, 1).size <= batch.upper_bound(row) < UNKNOWN_SIZE
+
+
+@pytest.mark.parametrize("char", ["x", "'", "\n", "ΐ", "ﬃ", "😀", "&", "\x01", "="])
+@pytest.mark.parametrize("printed", ["{{ v }}", "{{ v|upper }}", "{{ v|title }}"])
+def test_no_character_grows_more_than_the_bound_says(printed: str, char: str) -> None:
+    row = Row("ali@x.org", {"v": char * 3000})
+    batches = [
+        compiled(subject=printed),
+        compiled(headers=(("X-A", printed),)),
+        compiled(to=printed + " <{{ email }}>"),
+        compiled(text=printed),
+        compiled(text=None, html=printed),
+        compiled(attachments=(ref(printed, b"x"),), blobs=blobs(b"x")),
+    ]
+    for batch in batches:
+        assert batch.render(row, 1).size <= batch.upper_bound(row)
+
+
+def test_constant_texts_and_files_are_counted() -> None:
+    data = b"x" * 300_000
+    batch = compiled(
+        subject="{{ name }}", text="y\n" * 50_000, html="ü" * 90_000, attachments=(ref("a", data),), blobs=blobs(data)
+    )
+    assert 700_000 < batch.render(ROW, 1).size <= batch.upper_bound(ROW) < 720_000
 
 
 def test_a_bound_is_close_enough_to_be_useful() -> None:

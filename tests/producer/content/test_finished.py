@@ -89,10 +89,11 @@ def test_inspect() -> None:
     assert finished.inspect(b"date: x\r\nMESSAGE-ID:y\r\n\r\n") == (
         b"date: x\r\nMESSAGE-ID:y\r\n\r\n",
         True,
-        True,
+        "y",
         False,
         False,
     )
     found = finished.inspect(b"From: a\r\n\r\nDate: in the body\xc3\xbc\r\n")
-    assert (found.has_date, found.has_message_id, found.eight_bit, found.smtputf8) == (False, False, True, False)
+    assert (found.has_date, found.message_id, found.eight_bit, found.smtputf8) == (False, "", True, False)
+    assert finished.inspect(b"message-id:\r\n <a@x>\r\nMessage-ID: <b@x>\r\n\r\n").message_id == "<a@x>"
     assert finished.inspect("To: ü\r\n\r\n".encode()).smtputf8

@@ -76,6 +76,15 @@ def test_long_words_and_the_limits_of_a_line(size: int) -> None:
     assert parsed(field)["subject"] == "x" * size
 
 
+@pytest.mark.parametrize("size", range(60, 90))
+def test_lines_are_folded_only_where_they_must_be(size: int) -> None:
+    field = headers.unstructured("Subject", "x" * (size - len("Subject: ") - 4) + " abc")
+    lines = field[:-2].split(b"\r\n")
+    assert list(map(len, lines)) == ([size] if size <= 78 else [size - 4, 4])
+    many = headers.unstructured("Subject", "word " * 15 + "x" * (size - 60) + " end")
+    assert max(map(len, many.split(b"\r\n"))) <= 78
+
+
 def test_line_breaks_become_one_space() -> None:
     assert headers.one_line("a\r\nBcc: b@x.org\n\n\rc \t") == "a Bcc: b@x.org c"
 

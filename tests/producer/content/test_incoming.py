@@ -36,10 +36,10 @@ def test_an_email_message_is_written_once_and_keeps_its_content() -> None:
     back = BytesParser(policy=policy.default).parsebytes(spec.mime)
     assert "bcc" not in back
     assert b"blind@x.org" not in spec.mime
-    assert back["subject"] == ("سلام " * 20).strip()
+    assert back["subject"] == "سلام " * 20
     text = back.get_body()
     assert text is not None
-    assert text.get_content() == "Grüße {{ name }}\n.\n"
+    assert text.get_content().replace("\r\n", "\n") == "Grüße {{ name }}\n.\n"
     (part,) = back.iter_attachments()
     assert part.get_filename() == "فاکتور.pdf"
     assert part.get_content() == b"\x00\xff" * 300

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, StrictUndefined
 
-from mailspool.content.render import Field, RenderError, Templates, missing_sentence, needed_names
+from mailspool.content.render import Field, RenderError, Templates, missing_sentence, needed_names, uses_row
 from mailspool.contract.records import AttachmentRef, Spec
 from mailspool.errors import InputError
 
@@ -310,6 +311,15 @@ def test_needed_names_of_all_fields() -> None:
     )
     assert needed_names(spec) == {"f", "t", "r", "s", "p", "h", "v", "n"}
     assert needed_names(Spec(v=1, kind="literal", from_="a@x.org", text="{{ x }} {% bad")) == frozenset()
+
+
+def test_uses_row() -> None:
+    def uses(source: str, kind: Literal["template", "literal"] = "template") -> bool:
+        return uses_row(Spec(v=1, kind=kind, from_="a@x.org", text="x", subject=source))
+
+    assert uses("{% if x %}{{ row['First Name'] }}{% endif %}")
+    assert not uses("{{ rows }} row {{ x.row }}")
+    assert not uses("{{ row }}", "literal")
 
 
 def test_missing_sentence() -> None:

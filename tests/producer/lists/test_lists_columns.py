@@ -45,6 +45,7 @@ def test_address_columns_in_persian_and_arabic(header: str) -> None:
 def test_email_wins_over_other_candidates() -> None:
     assert read_columns("l.csv", 1, ["recipient", "email", "to"], [], None).address == 1
     assert read_columns("l.csv", 1, ["recipient", "E-Mail", "to"], [], None).address == 1
+    assert read_columns("l.csv", 1, ["E-Mail", "eMail"], [], None).address == 1
 
 
 def test_the_word_address_counts_only_as_a_last_resort() -> None:

@@ -40,7 +40,7 @@ def test_bad_rows() -> None:
 def test_one_bad_row_from_a_program() -> None:
     error = problems(2, title="").refusal(3, skip_bad=False)
     assert str(error) == (
-        "1 of 3 rows is bad; nothing was queued.\n" 'row 2: "ali@@x.org": two @ signs (column email)\n' + SKIP
+        '1 of 3 rows is bad; nothing was queued.\nrow 2: "ali@@x.org": two @ signs (column email)\n' + SKIP
     )
 
 

@@ -37,7 +37,9 @@ def nested(levels: int) -> object:
 
 
 async def test_addresses_and_mappings_are_numbered_from_one() -> None:
-    read = await read_all(["Ali Reza <ali@X.org>", {"email": "<b@x.org>", "First Name": 7}, MappingProxyType({"email": "c@x.org"})])
+    read = await read_all(
+        ["Ali Reza <ali@X.org>", {"email": "<b@x.org>", "First Name": 7}, MappingProxyType({"email": "c@x.org"})]
+    )
     assert read.rows == [
         ListRow("ali@x.org", {"email": "ali@x.org"}, 1, "Ali Reza"),
         ListRow("b@x.org", {"email": "b@x.org", "First Name": 7}, 2),
@@ -65,7 +67,9 @@ async def test_async_rows_in_batches() -> None:
     read = await read_all(rows())
     assert read.sizes == [BATCH_ROWS, BATCH_ROWS, 1]
     assert read.rows[-1].line == 2 * BATCH_ROWS + 1
-    assert (await read_all(f"u{n}@x.org" for n in range(BATCH_ROWS))).sizes == [BATCH_ROWS]
+    read = await read_all(f"u{n}@x.org" for n in range(BATCH_ROWS + 1))
+    assert read.sizes == [BATCH_ROWS, 1]
+    assert [row.line for row in read.rows] == [*range(1, BATCH_ROWS + 2)]
     assert (await read_all([])).sizes == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import select
 import stat
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from mailspool.errors import InputError, NotFound
 from mailspool.lists import BadRow, ListOptions, ListRow, open_rows
+from mailspool.lists.reader import FileRows
 from mailspool.lists.rows import BATCH_ROWS
 from mailspool.lists.stream import HEAD_BYTES, Puller
 from tests.producer.lists.reading import Folder, read_all
@@ -136,6 +138,22 @@ async def test_an_encoding_that_was_named(lists: Folder, encoding: str) -> None:
     assert read.source.describe() == f"{encoding}, comma: email name"
 
 
+@pytest.mark.parametrize("above", ["sep=;\r\n", "\n\n", "# from the shop\n# second line\n"])
+async def test_what_stands_above_the_header_is_counted_and_passed_over(lists: Folder, above: str) -> None:
+    read = await lists.read("customers.dat", above + "email;name\na@x.org;A\nali@@x.org;B\n")
+    lines = above.count("\n")
+    assert read.rows == [ListRow("a@x.org", {"email": "a@x.org", "name": "A"}, lines + 2)]
+    assert read.problems == [f'line {lines + 3}: "ali@@x.org": two @ signs (column email)']
+
+
+async def test_leaving_closes_the_file_at_once(lists: Folder) -> None:
+    async with open_rows(lists.write("customers.csv", CSV)) as rows:
+        assert isinstance(rows, FileRows)
+        file = rows._file
+    assert file._tap is not None
+    assert file._tap.closed
+
+
 async def test_a_row_key_that_is_no_column(lists: Folder) -> None:
     for name, content, columns in (("l.csv", CSV, "email, name"), ("l.txt", "a@x.org\n", "email")):
         with pytest.raises(InputError) as caught:
@@ -145,7 +163,7 @@ async def test_a_row_key_that_is_no_column(lists: Folder) -> None:
 
 async def test_text_streams_are_refused() -> None:
     with pytest.raises(InputError) as caught:
-        await read_all(io.StringIO(CSV))  # type: ignore[arg-type]  # that is the test
+        await read_all(io.StringIO(CSV))
     assert str(caught.value) == "rows is an open text file: open it in binary mode ('rb'), or give its Path."
 
 
@@ -158,6 +176,7 @@ async def test_streams_in_memory_and_on_disk_are_read_and_left_open(lists: Folde
         assert (len(read.rows), read.source.title, file.closed) == (1, "customers.csv", False)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the descriptors of this process")
 async def test_files_are_closed_also_when_their_reader_fails(lists: Folder) -> None:
     before = set(os.listdir("/proc/self/fd"))
     for content in (CSV, "name\nAli\n", b"\xff", 'email,name\na@x.org,"A\nb@x.org,B\n'):
@@ -186,25 +205,38 @@ async def test_a_pipe_is_read_while_the_loop_lives(pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"email\n" + b"a@x.org\n" * 20_000])
-async def test_a_silent_pipe_is_given_up_at_once(pipe: Pipe, sent: bytes) -> None:
-    """While its head is awaited, and in the middle. No thread is left that could hold the process."""
-    got_rows = asyncio.Event()
+async def test_a_silent_pipe_is_given_up_at_once(pipe: Pipe, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its head is awaited, and after the last row. No thread is left that could hold the process."""
+    silent = threading.Event()
+    really = select.select
+
+    def told(read: list[int], write: list[int], wrong: list[int]) -> object:
+        if all_sent.is_set() and not really(read, write, wrong, 0)[0]:
+            silent.set()
+        return really(read, write, wrong)
 
     async def read() -> None:
         async with open_rows(pipe.stream) as rows:
             async for _ in rows.batches():
-                got_rows.set()
+                pass
 
+    all_sent = threading.Event()
+    monkeypatch.setattr(select, "select", told)
     async with asyncio.timeout(DEADLINE_S):
+        if not sent:
+            all_sent.set()
         task = asyncio.create_task(read())
-        await asyncio.to_thread(pipe.send, sent)
-        if sent:
-            await got_rows.wait()
+        await asyncio.to_thread(pipe.send, sent[:-8])
+        all_sent.set()
+        await asyncio.to_thread(pipe.send, sent[-8:])  # so that at least one read comes after all_sent
+        assert await asyncio.to_thread(silent.wait, DEADLINE_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        while any(thread.name.startswith("mailspool-list") for thread in threading.enumerate()):
-            await asyncio.sleep(0.001)
+    readers = [thread for thread in threading.enumerate() if thread.name.startswith("mailspool-list")]
+    for thread in readers:
+        await asyncio.to_thread(thread.join, DEADLINE_S)
+    assert not any(thread.is_alive() for thread in readers)
 
 
 async def test_a_named_pipe_given_as_a_path(tmp_path: Path) -> None:
@@ -244,7 +276,11 @@ async def test_a_puller_keeps_the_order_of_its_work() -> None:
     await puller.run(lambda: done.append(threading.current_thread().name))
     finished = asyncio.Event()
     loop = asyncio.get_running_loop()
-    puller.finish(lambda: loop.call_soon_threadsafe(finished.set))
+
+    def last() -> None:
+        loop.call_soon_threadsafe(finished.set)
+
+    puller.finish(last)
     async with asyncio.timeout(DEADLINE_S):
         await finished.wait()
     assert done[0].startswith("mailspool-list")

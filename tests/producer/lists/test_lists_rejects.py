@@ -113,8 +113,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Rejects(RejectForm(tmp_path / "l.csv", ("email",)), target).add(BadRow(1, "none", ("x",)))
     assert str(caught.value) == (
-        f"cannot write {target} for the rejected rows: No such file or directory. "
-        "Name another place: --rejects FILE."
+        f"cannot write {target} for the rejected rows: No such file or directory. Name another place: --rejects FILE."
     )
     assert caught.value.exit_code == 73
     folder = tmp_path / "out.csv"

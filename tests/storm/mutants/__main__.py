@@ -1,7 +1,7 @@
 """`python -m tests.storm.mutants SECONDS [WORD...]`: put every fault in (or those with a word), and see who notices.
 
-Each fault gets so many seconds of storms, two faults at a time. Prints one line a fault: caught after how many storms and
-by which oracle, or MISSED; then how many of how many. Exits with 1 if one was missed.
+Each fault gets so many seconds of storms, two faults at a time. Prints one line a fault: caught after how many storms
+and by which oracle, or MISSED; then how many of how many. Exits with 1 if one was missed.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from tests.storm.mutants import named, prelude, producing, running
-from tests.storm.mutants.trial import try_for
+from tests.storm.mutants.trial import FAULTS, try_for
 
-FAULTS = (*named.NAMED, *prelude.FAULTS, *producing.FAULTS, *running.FAULTS)
 AT_ONCE = 2
 
 

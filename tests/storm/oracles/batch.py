@@ -49,10 +49,12 @@ def what_was_given_stays(case: Case) -> None:
 
 
 def every_chunk_has_one_place(case: Case) -> None:
+    db = case.step.post
     for k in case.chunks:
         places = (k in case.due) + (k in case.runs)
         if case.state in {"live", "held"}:
             must(places == 1 or (places == 0 and case.all_final(k)), "a chunk in no place or in two", case.b, k)
+            must(places or not db.lost_runs(case.b, k), "a chunk at rest remembers lost runs", case.b, k)
     must(set(case.due) <= set(case.chunks) and set(case.runs) <= set(case.chunks), "a place for no chunk", case.b)
 
 
@@ -120,6 +122,8 @@ def indexes_follow_the_state(case: Case) -> None:
     must(("finished" in case.fields) == (case.state in AT_REST), "when it finished", b, case.state)
     if case.state in AT_REST:
         must(retire is not None, "at rest, but never purged", b)
+        waits = {"wait_until", "wait_why", "rate_until"} & case.fields.keys()
+        must(not waits, "at rest, and waits for something", b, waits)
     else:
         must(retire is None, "purged while it lives", b)
 

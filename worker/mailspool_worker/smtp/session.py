@@ -249,12 +249,12 @@ class Session(asyncio.Protocol):
             if self._next.holds_354:
                 self._try_body(self._next)
         elif self._current is None and not self._expected:
-            if self._is_spent():
+            if not self._is_spent():
+                self._begin()
+            elif not self._unrecorded:  # else a crash could repeat more mails than there are open sessions
                 self._write(b"QUIT\r\n")
                 self._expected.append(Stage.QUIT)
                 self._watch()
-            else:
-                self._begin()
 
     def _begin(self) -> None:
         item = self._pull()

@@ -1,0 +1,115 @@
+"""`retry`, `hold`, `release`, `cancel`: what a person may do to a batch that is on its way.
+
+Each answers `{batch, moved}`; nothing to do is no error. Raises NotFound (66), InputError (65: a cancelled batch
+cannot be tried again). Only `cancel` asks, and only where somebody sits at a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mailspool.cli.options import Ask, BatchRef, DomainFilter, ReplyFilter, ToFilter
+
+if TYPE_CHECKING:
+    from mailspool.batch import Batch
+    from mailspool.cli.interrupt import Signals
+
+Retryable = Literal["deferred", "failed", "uncertain"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one of these commands did; its JSON."""
+
+    batch: str
+    moved: int
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def retry(
+    ask: Ask,
+    ref: BatchRef,
+    state: Annotated[Retryable, typer.Option("--state", help="Which ones.")] = "deferred",
+    to: ToFilter = None,
+    domain: DomainFilter = None,
+    reply: ReplyFilter = None,
+) -> int:
+    """Try messages again now: deferred ones, or failed and uncertain ones from the beginning."""
+
+    async def act(batch: Batch) -> int:
+        return await batch.retry(state, recipient=to, domain=domain, reply=reply)
+
+    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} will be tried again now")
+
+
+def hold(ask: Ask, ref: BatchRef) -> int:
+    """Stop a batch until it is released; what is on the wire finishes."""
+    return _act(
+        ask, ref, lambda batch: batch.hold(),
+        lambda moved, batch: f"{_mails(moved)} of {batch.id} held.   Go on:  mailspool release {batch.id}",
+    )  # fmt: skip
+
+
+def release(ask: Ask, ref: BatchRef) -> int:
+    """Let a held batch go on."""
+    return _act(ask, ref, lambda batch: batch.release(), lambda moved, batch: f"{_mails(moved)} of {batch.id} released")
+
+
+def cancel(
+    ask: Ask,
+    ref: BatchRef,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Never send what has not been sent yet."""
+
+    async def act(batch: Batch) -> int:
+        if not yes and sys.stdin.isatty() and not await _agreed(batch):
+            raise typer.Exit(0)
+        return await batch.cancel()
+
+    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} cancelled")
+
+
+async def _agreed(batch: Batch) -> bool:
+    """Ask on stderr: stdout is for the answer of the command."""
+    status = await batch.status()
+    open_ones = status.queued + status.deferred
+    if status.done or not open_ones:
+        return True
+    name = f" ({status.name})" if status.name else ""
+    sys.stderr.write(f"Cancel {_mails(open_ones)} of {batch.id}{name}? {status.sent:,} are sent already. [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline().strip().lower()
+    if answer in ("y", "yes"):
+        return True
+    sys.stderr.write("Nothing was cancelled.\n")
+    return False
+
+
+def _act(ask: Ask, ref: str, action: Callable[[Batch], Awaitable[int]], words: Callable[[int, Batch], str]) -> int:
+    from mailspool.cli import interrupt
+
+    async def main(signals: Signals) -> int:
+        async with ask.spool() as spool:
+            batch = await spool.batch(ref)
+            moved = await action(batch)
+            if ask.say.json:
+                ask.say.object(Moved(batch.id, moved).to_dict())
+            else:
+                ask.say.text(words(moved, batch))
+        return 0
+
+    return interrupt.run(main)
+
+
+def _mails(number: int) -> str:
+    from mailspool.cli.screens import counted
+
+    return counted(number, "mail")

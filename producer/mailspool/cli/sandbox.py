@@ -1,0 +1,149 @@
+"""`mailspool sandbox`: a receiving server that keeps what it gets, shows it, and misbehaves by local part.
+
+stdout: a line a mail. Ends by Ctrl-C (130) or SIGTERM (0). Raises ConfigError (78) where it cannot listen or keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from mailspool.cli.failures import Interrupted
+from mailspool.cli.options import Ask
+
+if TYPE_CHECKING:
+    from mailspool.cli.interrupt import Signals
+    from mailspool.cli.paint import Line
+    from mailspool.sandbox import ReceivedMail, Receiver
+
+_LISTEN: Final = re.compile(r"(?:(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?([0-9]{1,5})", re.ASCII)
+_SUBJECT_SHOWN: Final = 60
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A mail that the sandbox took; its JSON."""
+
+    at: str
+    recipients: tuple[str, ...]
+    mail_from: str
+    subject: str
+    size_bytes: int
+    parts: int
+    attachments: tuple[str, ...]
+    message_id: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where it listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def _place(text: str) -> Place:
+    """HOST:PORT, for typer; a port alone is one of this machine's own address."""
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found[2]) > 65_535:
+        raise typer.BadParameter(f'"{text[:60]}" is no HOST:PORT such as 127.0.0.1:2525.')
+    return Place((found[1] or "127.0.0.1").strip("[]"), int(found[2]))
+
+
+_DEFAULT_PLACE: Final = Place("127.0.0.1", 2525)
+
+
+def sandbox(
+    ask: Ask,
+    listen: Annotated[
+        Place, typer.Option("--listen", metavar="HOST:PORT", parser=_place, help="Port 0: a free one.")
+    ] = _DEFAULT_PLACE,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Keep each mail as an .eml file there, with an index.jsonl."),
+    ] = None,
+) -> int:
+    """Run a receiving server to try things out: it keeps mail, shows it, and misbehaves on command.
+
+    It never sends anything on. An address's local part orders what goes wrong; `mailspool sandbox` prints the table.
+    """
+    from mailspool.cli import interrupt
+
+    async def main(signals: Signals) -> int:
+        return await _serve(ask, listen, keep, signals)
+
+    return interrupt.run(main)
+
+
+async def _serve(ask: Ask, listen: Place, keep: Path | None, signals: Signals) -> int:
+    from mailspool.sandbox import ReceiverOptions, serve
+
+    options = ReceiverOptions(keep=keep, remember_mails=False, remember_log=False)
+
+    def ready(receiver: Receiver) -> None:
+        _greet(ask, receiver, keep)
+
+    def show(mail: ReceivedMail) -> None:
+        taken = _taken(mail)
+        if ask.say.json:
+            ask.say.object(taken.to_dict())
+        else:
+            ask.say.lines([_line(taken)])
+
+    try:
+        await serve(options, show, host=listen.host, port=listen.port, on_ready=ready)
+    except asyncio.CancelledError:
+        if signals.first == signal.SIGTERM:
+            return 0
+        raise Interrupted("Stopped.", signals.exit_code) from None
+    return 0
+
+
+def _greet(ask: Ask, receiver: Receiver, keep: Path | None) -> None:
+    from mailspool.sandbox import order_help
+
+    kept = f"; mail is kept in {keep}" if keep else "; mail is shown and forgotten (--keep DIR keeps it)"
+    ask.say.note(f"listening on {receiver.url}{kept}")
+    ask.say.note(f"send to it:   MAILSPOOL_RELAY_URL={receiver.url} mailspool send ... --deliver")
+    ask.say.note("it takes every mail; these local parts make it misbehave (x is any text, N a number):")
+    for row in order_help().splitlines():
+        ask.say.note(f"  {row}")
+
+
+def _taken(mail: ReceivedMail) -> Taken:
+    from mailspool.sandbox import summarise
+
+    summary = summarise(mail.data, excerpt_characters=0)
+    at = datetime.fromtimestamp(mail.received_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    files = tuple(file.name for file in summary.attachments)
+    return Taken(
+        at, mail.recipients, mail.mail_from, summary.subject, summary.size, summary.parts, files, mail.message_id
+    )
+
+
+def _line(taken: Taken) -> Line:
+    from mailspool.cli.paint import Span, harmless, line
+    from mailspool.cli.screens import counted
+
+    at = datetime.fromisoformat(taken.at).astimezone()
+    files = f"   {', '.join(harmless(name) for name in taken.attachments)}" if taken.attachments else ""
+    return line(
+        Span(f"{at:%H:%M:%S}  ", "dim"),
+        harmless(", ".join(taken.recipients)),
+        "   ",
+        Span(taken.subject[:_SUBJECT_SHOWN] or "(no subject)", "bold"),
+        Span(f"   {taken.size_bytes:,} bytes, {counted(taken.parts, 'part')}{files}", "dim"),
+    )
