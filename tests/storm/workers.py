@@ -185,8 +185,7 @@ class Workers:
         if claim is not None:
             b, k, token, waiting = groups[0]
             groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts[claim], world.now))))
-        if zombie := self._some_zombie(0.1):
-            groups.insert(0, self._zombie_group(zombie))
+        groups = [*self._zombie_groups(0.1, {(one.b, one.k) for one in runs}), *groups]
         answers = world.do(ops.Record(tuple(groups)))[len(groups) - len(runs) :]
         for one, answer in zip(runs, answers, strict=True):
             one.stopped |= answer.kind != "OK" or answer.state != "live"
@@ -239,8 +238,7 @@ class Workers:
             return
         dice = world.dice.random()
         if dice < 0.8:
-            others = [one for one in (self._some_zombie(0.3), self._some_zombie(0.3)) if one]
-            world.do(ops.Record(tuple(map(self._zombie_group, (run, *others)))))
+            world.do(ops.Record((self._zombie_group(run), *self._zombie_groups(0.3, {(run.b, run.k)}))))
         elif dice < 0.9:
             why, scope = world.pick(("", "rate", "closed")), world.pick(("chunk", "batch"))
             world.do(ops.Settle(run.b, run.k, run.token, 5000, why, scope))
@@ -255,9 +253,16 @@ class Workers:
         run = self.world.pick(self.ever[-12:])
         return None if any(run is one for one in self.runs) else run
 
+    def _zombie_groups(self, chance: float, but: set[tuple[str, int]]) -> list[ops.Group]:
+        """Of other chunks than these: the answer to one message twice in one call depends on what came first."""
+        found = {(run.b, run.k): run for run in (self._some_zombie(chance), self._some_zombie(chance)) if run}
+        return [self._zombie_group(run) for place, run in found.items() if place not in but]
+
     def _zombie_group(self, run: Run) -> ops.Group:
         world = self.world
-        letter = world.pick(("s", "u", "x", "c", "") if world.claiming else ("s", "s", "d", "f", "u", "x", "c", ""))
-        at_ms = world.now + 700_000 * (letter == "d")
         i = world.dice.randrange(run.rows)
+        letter = world.pick(("s", "u", "x", "c", "") if world.claiming else ("s", "s", "d", "f", "u", "x", "c", ""))
+        if not letter and world.wired[run.b, run.k, i]:
+            letter = "s"  # even a zombie takes back only what it knows was not sent
+        at_ms = world.now + 700_000 * (letter == "d")
         return run.b, run.k, run.token, ((i, outcome(letter, at_ms, 1, world.now) if letter else b""),)

@@ -137,8 +137,8 @@ def plain_server(folder: Path, *options: str, port: int = 0) -> Iterator[Path]:
 
         def ready() -> bool:
             assert server.poll() is None, "the plain server does not start: see its options"
-            with contextlib.suppress(OSError):  # any reply will do: it may load, or want a password first
-                return processes.ask(socket, "PING", timeout_s=1) is not None
+            with contextlib.suppress(OSError):  # a demand for a password is an answer, too
+                return not str(processes.ask(socket, "PING", timeout_s=1)).startswith("LOADING")
             return False
 
         eventually(ready, "the plain server answers")

@@ -74,13 +74,19 @@ class Delivery:
                     blocked = await self._work(run, items)
             else:
                 blocked = await self._work(run, items)
+            if run.pending:
+                await self._detach(run, blocked)
+            else:
+                await self._settle(run, blocked)
         except asyncio.CancelledError:
+            # arq's Worker died, or the job's time is over. Left as it is, its lease would be renewed for ever.
             run.take_state("stopping")
+            self._go_on_apart(run, None)
             raise
-        if run.pending:
-            await self._detach(run, blocked)
-        else:
-            await self._settle(run, blocked)
+        except Exception:
+            run.take_state("stopping")
+            self.runs.discard(run)  # no renewal: the sweep counts a lost run
+            raise
 
     # -- the hops
 
@@ -146,6 +152,9 @@ class Delivery:
         """What is on the wire goes on without the job slot; the process keeps the lease and settles later."""
         run.detached = True
         await self._moves.detach(*run.ref)
+        self._go_on_apart(run, blocked)
+
+    def _go_on_apart(self, run: Run, blocked: Blocked | None) -> None:
         task = asyncio.create_task(self._finish_detached(run, blocked), name=f"detached {run.batch}:{run.k}")
         self._detached.add(task)
         task.add_done_callback(self._detached.discard)

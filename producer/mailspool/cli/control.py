@@ -104,6 +104,8 @@ def _act(ask: Ask, ref: str, action: Callable[[Batch], Awaitable[int]], words: C
                 ask.say.object(Moved(batch.id, moved).to_dict())
             else:
                 ask.say.text(words(moved, batch))
+            if moved and (await batch.status()).waiting_for == "no worker is running":
+                ask.say.notice("no_worker", "No worker is running. Start one:  mailspool worker")
         return 0
 
     return interrupt.run(main)

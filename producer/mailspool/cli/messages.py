@@ -130,7 +130,7 @@ async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
     if ask.say.json:
         ask.say.object(message.to_dict())
     else:
-        ask.say.lines(screens.message_screen(message, datetime.now(UTC)))
+        ask.say.lines(screens.message_screen(message))
 
 
 async def _messages(ask: Ask, spool: Spool, ref: str, filters: _Filters, file: Path | None) -> None:

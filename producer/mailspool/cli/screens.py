@@ -35,6 +35,7 @@ _REPLY_SHOWN: Final = 60
 _GROUPS_SHOWN: Final = 4
 _BAR_MOST: Final = 40
 _BAR_LEAST: Final = 8
+_SOON_S: Final = 90
 
 Groups = Mapping[str, Counter[str]]
 """State -> how often each kind of reply was the last one."""
@@ -151,8 +152,8 @@ def left(eta_s: int) -> str:
     return f"about {spelled(eta_s)} left" if eta_s > 0 else "nearly done"
 
 
-def report(status: BatchStatus, groups: Groups, now: datetime) -> list[Line]:
-    """A batch at a glance, at rest or on its way."""
+def report(status: BatchStatus, groups: Groups, now: datetime, *, advise: bool = True) -> list[Line]:
+    """A batch at a glance, at rest or on its way; `advise`: with the command that fits."""
     rows: list[Sequence[Cell]] = [("total", f"{status.total:,}")]
     for name in COUNTERS:
         number = getattr(status, name)
@@ -162,7 +163,7 @@ def report(status: BatchStatus, groups: Groups, now: datetime) -> list[Line]:
     lines = [head(status), *table(rows, right={1}, indent=2, gap=3)]
     if status.expires_at and not status.done:
         lines.append(line(f"  expires {clock_zone(status.expires_at, now)}"))
-    if advice := next_step(status):
+    if advise and (advice := next_step(status)):
         lines.append(line(Span("next", "dim"), "  ", advice))
     return lines
 
@@ -170,7 +171,7 @@ def report(status: BatchStatus, groups: Groups, now: datetime) -> list[Line]:
 def _detail(status: BatchStatus, name: str, why: str, now: datetime) -> str:
     if name != "deferred" or not status.next_try:
         return why
-    return f"{why}{', ' if why else ''}next try at {clock(status.next_try, now)}"
+    return f"{why}{', ' if why else ''}next try {soon(status.next_try, now)}"
 
 
 def next_step(status: BatchStatus) -> str:
@@ -186,23 +187,26 @@ def next_step(status: BatchStatus) -> str:
 
 
 def waiting_line(status: BatchStatus, why: Counter[str], now: datetime) -> str:
-    """When nothing but later tries is left."""
-    known = f" ({kinds(why)})" if why else ""
-    following = f", next at {clock(status.next_try, now)}" if status.next_try else ""
+    """When nothing but later tries is left; what may be cut off at a narrow terminal's edge stands last."""
+    following = f", next {soon(status.next_try, now)}" if status.next_try else ""
     last = f", last chance {day(status.expires_at)}" if status.expires_at else ""
+    known = f"  ({kinds(why)})" if why else ""
     verb = "waits" if status.deferred == 1 else "wait"
-    return f"{status.deferred:,} {verb} for a later try{known}{following}{last}. Ctrl-C is safe."
+    return f"{status.deferred:,} {verb} for a later try{following}{last}. Ctrl-C is safe.{known}"
+
+
+def soon(moment: datetime, now: datetime) -> str:
+    """`in 12 s`, `at 21:11`."""
+    left_s = (moment - now).total_seconds()
+    return f"in {max(1, round(left_s))} s" if left_s < _SOON_S else f"at {clock(moment, now)}"
 
 
 def bar(share: float, columns: int) -> list[Span]:
-    """`━━━━╸━━━` in two colours; without colours its end still tells where it stands."""
+    """`━━━━╸────`: also without colours it shows how far it is."""
     full = share * columns
     done = int(full)
     half = done < columns and full - done >= 0.5
-    return [
-        Span("━" * done + ("╸" if half else ""), "green"),
-        Span(" " * (columns - done - half), "dim"),
-    ]
+    return [Span("━" * done + ("╸" if half else ""), "green"), Span("─" * (columns - done - half), "dim")]
 
 
 def live_line(status: BatchStatus, columns: int) -> Line:
@@ -214,7 +218,8 @@ def live_line(status: BatchStatus, columns: int) -> Line:
     for name in COUNTERS[2:]:
         if number := getattr(status, name):
             tail += ["  ", Span(f"{number:,} {name}", _STYLES.get(name, "plain"))]
-    if status.waiting_for:
+    only_later = status.deferred and not status.queued  # a line of its own tells about that
+    if status.waiting_for and not only_later:
         tail += ["   ", Span(harmless(status.waiting_for), "yellow")]
     elif status.rate_per_s and not status.done:
         tail.append(f"   {speed(status.rate_per_s)}")
@@ -293,7 +298,11 @@ def message_table(messages: Sequence[MessageStatus], now: datetime, *, header: b
     return table(rows)
 
 
-def message_screen(message: MessageStatus, now: datetime) -> list[Line]:
+def _to_the_second(moment: datetime | None) -> str | None:
+    return f"{moment.astimezone():%a %d %b %Y %H:%M:%S %z}" if moment else None
+
+
+def message_screen(message: MessageStatus) -> list[Line]:
     """One message, everything that is known of it."""
     facts: list[tuple[str, Cell | None]] = [
         ("recipient", harmless(message.recipient)),
@@ -301,9 +310,9 @@ def message_screen(message: MessageStatus, now: datetime) -> list[Line]:
         ("tries", f"{message.attempts}"),
         ("reply", harmless(message.reply) if message.reply else None),
         ("reason", (message.reason or "").replace("_", " ") or None),
-        ("next try", clock_zone(message.next_try, now) if message.next_try else None),
-        ("first try", clock_zone(message.first_try, now) if message.first_try else None),
-        ("last try", clock_zone(message.last_try, now) if message.last_try else None),
+        ("next try", _to_the_second(message.next_try)),
+        ("first try", _to_the_second(message.first_try)),
+        ("last try", _to_the_second(message.last_try)),
         ("relay", message.relay),
         ("their id", harmless(message.remote_id) if message.remote_id else None),
         ("size", f"{message.size_bytes:,} bytes" if message.size_bytes else None),

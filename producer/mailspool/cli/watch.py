@@ -52,9 +52,9 @@ def exit_code(status: BatchStatus) -> int:
     return 0 if status.ok else NOT_OK
 
 
-async def show_report(ask: Ask, batch: Batch, status: BatchStatus) -> None:
+async def show_report(ask: Ask, batch: Batch, status: BatchStatus, *, next_step: bool = True) -> None:
     from mailspool.cli import screens
     from mailspool.cli.live import reply_groups
 
     groups = await reply_groups(batch, status)
-    ask.say.lines(screens.report(status, groups, datetime.now(UTC)))
+    ask.say.lines(screens.report(status, groups, datetime.now(UTC), advise=next_step))

@@ -8,11 +8,38 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
 
+from hypothesis import strategies as st
+
 from mailspool.content.mime import Compiled, Rendered
 from mailspool.contract.records import AttachmentRef, Row, Spec
 
 BATCH, DATE_MS = "b7k2m9q4x", 1_795_000_000_000
 ROW = Row("ali@x.org", {"name": "Ali", "code": "C1"})
+
+CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+VALUE = st.one_of(
+    st.text(CHARS, max_size=120),
+    st.lists(
+        st.sampled_from(
+            [
+                "سلام",
+                "שלום",
+                "😀",
+                "\r\nBcc: evil@x.org\r\n\r\n",
+                "\n.\n",
+                ".",
+                "..x",
+                "<b>&\"'",
+                "x" * 1200,
+                "ü",
+                " ",
+                "=20",
+                "--=_",
+            ]
+        ),
+        max_size=12,
+    ).map("".join),
+)
 
 
 def compiled(*, blobs: dict[str, bytes] | None = None, **fields: Any) -> Compiled:

@@ -12,35 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailspool.content import headers
-from mailspool.content.mime import UNKNOWN_SIZE, RenderError, message_id
+from mailspool.content.mime import RenderError, message_id
 from mailspool.contract.records import Row
 from mailspool.errors import InputError
-from tests.producer.content.mails import BATCH, DATE_MS, ROW, blobs, compiled, mail, parsed, ref
-
-CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-VALUE = st.one_of(
-    st.text(CHARS, max_size=120),
-    st.lists(
-        st.sampled_from(
-            [
-                "سلام",
-                "שלום",
-                "😀",
-                "\r\nBcc: evil@x.org\r\n\r\n",
-                "\n.\n",
-                ".",
-                "..x",
-                "<b>&\"'",
-                "x" * 1200,
-                "ü",
-                " ",
-                "=20",
-                "--=_",
-            ]
-        ),
-        max_size=12,
-    ).map("".join),
-)
+from tests.producer.content.mails import BATCH, CHARS, DATE_MS, ROW, VALUE, blobs, compiled, mail, parsed, ref
 
 
 def wanted_text(text: str) -> str:
@@ -349,61 +324,3 @@ def test_bad_specs_are_told_at_once() -> None:
         with pytest.raises(InputError) as caught:
             compiled(**fields)
         assert str(caught.value).startswith(sentence)
-
-
-# ---------------------------------------------------------------- size
-
-
-@settings(deadline=None, max_examples=150)
-@given(VALUE, VALUE, st.text(CHARS, max_size=100))
-@example("ΐ" * 500, "'" * 500, "ﬃ" * 60)
-@example("\n" * 500, "<" * 500, "")
-def test_no_mail_is_larger_than_its_bound(name: str, code: str, to_name: str) -> None:
-    png = b"\x89PNG" * 100
-    batch = compiled(
-        subject="{{ name|upper }} {{ name }}",
-        text="{{ code }}{% if name %}{{ row.code|title }}{% else %}{{ email }}{% endif %}",
-        html="{{ name|e|title }}{{ code }}",
-        headers=(("X-A", "{{ name|upper }}{{ code }}"),),
-        attachments=(ref("{{ name|upper }}", png),),
-        blobs=blobs(png),
-    )
-    row = Row("ali@x.org", {"name": name, "code": code}, to_name)
-    assert batch.render(row, 1).size <= batch.upper_bound(row) < UNKNOWN_SIZE
-
-
-@pytest.mark.parametrize("char", ["x", "'", "\n", "ΐ", "ﬃ", "😀", "&", "\x01", "="])
-@pytest.mark.parametrize("printed", ["{{ v }}", "{{ v|upper }}", "{{ v|title }}"])
-def test_no_character_grows_more_than_the_bound_says(printed: str, char: str) -> None:
-    row = Row("ali@x.org", {"v": char * 3000})
-    batches = [
-        compiled(subject=printed),
-        compiled(headers=(("X-A", printed),)),
-        compiled(to=printed + " <{{ email }}>"),
-        compiled(text=printed),
-        compiled(text=None, html=printed),
-        compiled(attachments=(ref(printed, b"x"),), blobs=blobs(b"x")),
-    ]
-    for batch in batches:
-        assert batch.render(row, 1).size <= batch.upper_bound(row)
-
-
-def test_constant_texts_and_files_are_counted() -> None:
-    data = b"x" * 300_000
-    batch = compiled(
-        subject="{{ name }}", text="y\n" * 50_000, html="ü" * 90_000, attachments=(ref("a", data),), blobs=blobs(data)
-    )
-    assert 700_000 < batch.render(ROW, 1).size <= batch.upper_bound(ROW) < 720_000
-
-
-def test_a_bound_is_close_enough_to_be_useful() -> None:
-    text = "It was a bright cold day in April.\n" * 100
-    batch = compiled(subject="{{ name }}", text=text, html="<p>{{ name }}</p>")
-    assert batch.upper_bound(ROW) < 3 * batch.render(ROW, 1).size
-
-
-@pytest.mark.parametrize(
-    "text", ["{% for i in range(9) %}{{ name }}{% endfor %}", "{{ name * 9 }}", "{{ name|center(99) }}", "{{ f() }}"]
-)
-def test_where_no_bound_is_known_it_says_so(text: str) -> None:
-    assert compiled(text=text).upper_bound(ROW) == UNKNOWN_SIZE

@@ -17,11 +17,16 @@ IMPATIENT = Patience(
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "spool"
+@pytest.fixture(autouse=True)
+def no_server_left(tmp_path: Path) -> Iterator[None]:
+    yield
     left = servers_below(tmp_path)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: not servers_below(tmp_path), "killed servers are gone")
     assert not left, "a server was left behind"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from mailspool.errors import ConfigError, SpoolUnavailable
 from mailspool.redis_server import process as processes
 from mailspool.redis_server.embedded import EmbeddedServer, Patience
-from mailspool.redis_server.folder import DOOR, LOG, SERVER, socket_path
+from mailspool.redis_server.folder import DOOR, LOG, SERVER, prepare, socket_path
 from mailspool.redis_server.locks import try_lock, wait_for_lock
 from mailspool.redis_server.process import Health, Record
 from tests.producer.redis_server.conftest import IMPATIENT
@@ -73,17 +74,28 @@ def test_nobody_else_can_reach_it(folder: Path) -> None:
     server.leave()
 
 
-def test_it_has_a_session_of_its_own_and_none_of_our_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAILSPOOL_RELAY_PASSWORD", "hunter2")
+def test_it_has_a_session_of_its_own(folder: Path) -> None:
     server = EmbeddedServer(folder)
     server.enter()
     pid = server_pid(folder)
     assert os.getsid(pid) == pid != os.getsid(0)
-    assert b"hunter2" not in Path(f"/proc/{pid}/environ").read_bytes()
     opened = {Path(os.readlink(fd)).name for fd in Path(f"/proc/{pid}/fd").iterdir()}
     assert SERVER in opened
     assert not opened & {DOOR, "users.lock"}
     server.leave()
+
+
+def test_it_gets_none_of_our_secrets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILSPOOL_RELAY_PASSWORD", "hunter2")
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\nenv > {tmp_path}/environment\nexec {processes.find_binary("auto")} "$@"\n')
+    wrapper.chmod(0o755)
+    server = EmbeddedServer(folder, binary=str(wrapper))
+    server.enter()
+    server.leave()
+    environment = (tmp_path / "environment").read_text()
+    assert "PATH=" in environment
+    assert "hunter2" not in environment
 
 
 def test_what_was_written_is_there_after_a_stop(folder: Path) -> None:
@@ -240,6 +252,27 @@ def test_forks_while_a_thread_enters_and_leaves(folder: Path) -> None:
     os.close(reading)
     for child in children:
         os.waitpid(child, 0)
+
+
+def test_a_child_forked_while_another_thread_waits_is_not_stuck(folder: Path) -> None:
+    prepare(folder)
+    server = EmbeddedServer(folder, fsync="no")
+    door = try_lock(folder / DOOR)
+    assert door is not None
+    thread = threading.Thread(target=server.enter)
+    thread.start()
+    eventually(server._turn.locked, "the thread is inside")
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            server.leave()
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    door.close()
+    thread.join()
+    server.leave()
 
 
 def test_who_wants_more_raises_it_and_nobody_lowers_it(folder: Path) -> None:

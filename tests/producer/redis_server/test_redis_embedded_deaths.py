@@ -19,7 +19,7 @@ from mailspool.redis_server.folder import SERVER
 from mailspool.redis_server.locks import try_lock
 from mailspool.redis_server.process import Health
 from tests.producer.redis_server.conftest import IMPATIENT
-from tests.support.embedded import Visitor, eventually, kill_server, server_pid, servers_below
+from tests.support.embedded import DEADLINE_S, Visitor, eventually, kill_server, server_pid, servers_below
 
 
 def test_an_orphan_is_adopted(folder: Path) -> None:
@@ -44,6 +44,14 @@ def test_a_dead_one_is_started_again_with_its_data(folder: Path) -> None:
             assert server.ensure() == socket
             assert server_pid(folder) != was
     assert processes.ask(socket, "LLEN", "mails", timeout_s=5) == 20
+    server.leave()
+
+
+def test_a_server_of_ours_leaves_no_zombie(folder: Path) -> None:
+    server = EmbeddedServer(folder)
+    server.enter()
+    pid = kill_server(folder)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "our child is reaped")
     server.leave()
 
 
@@ -94,8 +102,12 @@ def test_after_a_death_it_is_as_safe_as_somebody_asked(folder: Path) -> None:
     kill_server(folder)
     easy.ensure()
     assert processes.ask(socket, "CONFIG", "GET", "appendfsync", timeout_s=5) == [b"appendfsync", b"always"]
-    easy.leave()
-    strict.leave()
+    kill_server(folder)
+    newcomer = EmbeddedServer(folder, fsync="no")
+    newcomer.enter()
+    assert processes.ask(socket, "CONFIG", "GET", "appendfsync", timeout_s=5) == [b"appendfsync", b"always"]
+    for server in (easy, strict, newcomer):
+        server.leave()
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -157,7 +169,7 @@ def test_one_that_lost_its_socket_is_replaced(folder: Path) -> None:
 
 
 def test_a_dead_servers_rewriting_child_does_not_hold_us_up(folder: Path) -> None:
-    server = EmbeddedServer(folder, patience=IMPATIENT)
+    server = EmbeddedServer(folder, patience=replace(IMPATIENT, unreachable_s=DEADLINE_S))
     socket = server.enter()
     for n in range(50):
         processes.ask(socket, "SET", f"mail{n}", "kept", timeout_s=5)
@@ -166,7 +178,9 @@ def test_a_dead_servers_rewriting_child_does_not_hold_us_up(folder: Path) -> Non
     processes.ask(socket, "BGREWRITEAOF", timeout_s=5)
     eventually(lambda: len(processes.holders(folder)) == 2, "the rewriting child runs")
     os.kill(parent, signal.SIGKILL)
-    server.ensure()
+    thread = in_thread(server.ensure)
+    thread.join(DEADLINE_S / 2)
+    assert not thread.is_alive(), "it is treated like a server that may come back"
     server_pid(folder)
     assert processes.ask(socket, "DBSIZE", timeout_s=5) == 50
     server.leave()

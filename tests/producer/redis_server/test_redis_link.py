@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket as sockets
+import ssl
+import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mailspool.errors import ConfigError, SpoolFull, SpoolUnavailable, SpoolUnsafe
 from mailspool.redis_server import link
+from mailspool.redis_server.address import parse_redis_url
+from mailspool.redis_server.embedded import EmbeddedServer
 from mailspool.redis_server.folder import DOOR, prepare
 from mailspool.redis_server.link import Link
 from mailspool.redis_server.locks import try_lock
+from mailspool.redis_server.pool import make_pool
 from mailspool.redis_server.safety import Asked
 from tests.producer.redis_server.links import KEEPS, Settings, free_port, opened
 from tests.support.embedded import plain_server, server_pid, servers_below
@@ -79,22 +85,45 @@ async def test_a_refused_folder_leaves_nothing_open(folder: Path) -> None:
     await one.close()
 
 
-async def test_a_cancelled_open_leaves_no_presence(folder: Path) -> None:
+async def test_a_cancelled_open_ends_soon_and_leaves_no_presence(folder: Path) -> None:
     prepare(folder)
     door = try_lock(folder / DOOR)
     assert door is not None
     with door:
         one = Link(Settings(folder))
         opening = asyncio.create_task(one.open())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        done, _ = await asyncio.wait([opening], timeout=0.05)
+        assert not done
         opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-    assert servers_below(folder) == []
+        async with asyncio.timeout(20):  # the door would be waited for three times as long
+            with pytest.raises(asyncio.CancelledError):
+                await opening
     users = try_lock(folder / "users.lock")
     assert users is not None
     users.close()
+
+
+async def test_a_cancelled_open_takes_back_what_its_thread_still_did(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = threading.Event()
+    cancelled = threading.Event()
+    real = EmbeddedServer.enter
+
+    def enter(self: EmbeddedServer) -> Path:
+        socket = real(self)
+        entered.set()
+        cancelled.wait(20)
+        return socket
+
+    monkeypatch.setattr(EmbeddedServer, "enter", enter)
+    opening = asyncio.create_task(Link(Settings(folder)).open())
+    await asyncio.to_thread(entered.wait, 20)
+    opening.cancel()
+    asyncio.get_running_loop().call_soon(cancelled.set)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert servers_below(folder) == []
 
 
 async def test_two_links_share_a_server(folder: Path) -> None:
@@ -249,18 +278,21 @@ async def test_a_full_pool_makes_callers_wait_and_survives_cancelling(folder: Pa
     async with opened(Settings(folder, durability="none")) as one:
         pool = one.make_pool(max_connections=2)
         client = Redis(connection_pool=pool)
+        most = 0
         for _ in range(20):
             blocked = [asyncio.ensure_future(cast("Awaitable[object]", client.blpop(["empty"], 30))) for _ in range(5)]
             await asyncio.wait(blocked, timeout=0.005)
+            most = max(most, (await one.redis.info("clients"))["blocked_clients"])
             for task in blocked:
                 task.cancel()
             await asyncio.wait(blocked)
+        assert most == 2
         async with asyncio.timeout(10):
             assert await asyncio.gather(*(client.ping() for _ in range(3))) == [True] * 3
         await pool.disconnect()
 
 
-async def test_a_pool_survives_failures_to_connect(folder: Path) -> None:
+async def test_a_pool_survives_failures_to_connect_and_stays_as_small(folder: Path) -> None:
     with plain_server(folder, *KEEPS) as socket:
         one = Link(Settings(folder, redis_url=f"unix://{socket}"))
         await one.open()
@@ -270,10 +302,25 @@ async def test_a_pool_survives_failures_to_connect(folder: Path) -> None:
         with pytest.raises(RedisConnectionError):
             await client.ping()
     with plain_server(folder, *KEEPS):
+        held = await pool.get_connection()
+        second = asyncio.create_task(pool.get_connection())
+        done, _ = await asyncio.wait([second], timeout=0.05)
+        assert not done
+        await pool.release(held)
         async with asyncio.timeout(10):
-            assert await client.ping()
+            await pool.release(await second)
         await pool.disconnect()
         await one.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "checks_host"),
+    [("rediss://queue", ssl.CERT_REQUIRED, True), ("rediss://queue?ssl_cert_reqs=none", ssl.CERT_NONE, False)],
+)
+async def test_tls_checks_the_host_name(url: str, mode: ssl.VerifyMode, checks_host: bool) -> None:
+    make = cast("Callable[[], SSLConnection]", make_pool(parse_redis_url(url)).make_connection)
+    context = make().ssl_context.get()
+    assert (context.verify_mode, context.check_hostname) == (mode, checks_host)
 
 
 async def test_connections_have_limits_and_no_retries(folder: Path) -> None:

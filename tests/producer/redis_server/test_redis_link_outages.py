@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mailspool.errors import ConfigError, SpoolFull, SpoolUnavailable, SpoolUnsafe
 from mailspool.redis_server import embedded
-from mailspool.redis_server.folder import DOOR
+from mailspool.redis_server.embedded import EmbeddedServer
 from mailspool.redis_server.link import Link
-from mailspool.redis_server.locks import try_lock
 from tests.producer.redis_server.links import KEEPS, Settings, free_port, opened
 from tests.support.embedded import kill_server, plain_server, server_pid, servers_below
 
@@ -67,18 +67,25 @@ async def test_a_folder_that_moved_away_ends_the_wait(folder: Path) -> None:
             await one.recover(None)
 
 
-async def test_closing_while_it_recovers(folder: Path) -> None:
-    async with opened(Settings(folder)) as one:
-        kill_server(folder)
-        door = try_lock(folder / DOOR)
-        assert door is not None
-        recovering = asyncio.create_task(one.recover(None))
-        done, _ = await asyncio.wait([recovering], timeout=0.2)
-        assert not done
-        recovering.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await recovering
-        door.close()
+async def test_closing_while_it_recovers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for a server to load cannot be cancelled; it is told to give up."""
+    begun = threading.Event()
+
+    def ensure(self: EmbeddedServer) -> Path:
+        begun.set()
+        assert self._given_up.wait(20), "nobody told it"
+        raise SpoolUnavailable("given up")
+
+    one = Link(Settings(folder))
+    await one.open()
+    monkeypatch.setattr(EmbeddedServer, "ensure", ensure)
+    recovering = asyncio.create_task(one.recover(None))
+    await asyncio.to_thread(begun.wait, 20)
+    recovering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovering
+    async with asyncio.timeout(10):
+        await one.close()
     assert servers_below(folder) == []
 
 
@@ -119,6 +126,7 @@ async def test_a_limit_holds_while_another_task_recovers_without_one(folder: Pat
 async def test_recover_waits_until_it_may_write(folder: Path) -> None:
     with plain_server(folder, *KEEPS) as socket:
         async with opened(Settings(folder, redis_url=f"unix://{socket}")) as one:
+            before = await one.redis.client_id()
             await one.redis.slaveof("127.0.0.1", 1)
             waiting = asyncio.create_task(one.recover(None))
             done, _ = await asyncio.wait([waiting], timeout=0.2)
@@ -127,6 +135,7 @@ async def test_recover_waits_until_it_may_write(folder: Path) -> None:
                 await admin.slaveof()
             await waiting
             assert not one.facts.replica
+            assert await one.redis.client_id() != before, "the old connection may lead to the old primary"
 
 
 async def test_a_server_that_comes_back_forgetful_is_seen(folder: Path) -> None:
