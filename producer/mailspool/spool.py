@@ -26,7 +26,7 @@ from mailspool.client.specs import literal_spec, template_spec
 from mailspool.client.terms import Terms
 from mailspool.client.upload import Receipt, Upload
 from mailspool.content.mime import Compiled
-from mailspool.content.render import missing_sentence, needed_names
+from mailspool.content.render import missing_sentence, needed_names, uses_row
 from mailspool.contract.records import Spec
 from mailspool.contract.states import Class, OnUncertain
 from mailspool.errors import ConfigError, InputError
@@ -157,7 +157,7 @@ class Spool:
         spec, blobs = template_spec(template, self.settings)
         content, needed = self._content(spec, blobs), needed_names(spec)
         terms = await self._terms(class_, key, name, send_at, expires_after, expires_at, on_uncertain, relay, hold)
-        options = _list_options(list_options, row_key, needed)
+        options = _list_options(list_options, row_key, spec)
         async with open_rows(rows, options) as source:
             feed = self._feed(source, content, needed, duplicates, on_bad_row, with_ids=bool(key), rejects=rejects)
             upload = Upload(await self.connection(), terms, spec, blobs)
@@ -197,7 +197,7 @@ class Spool:
         """Everything that `send_batch` does except the commit, and every row is rendered. Needs no Redis."""
         spec, blobs = template_spec(template, self.settings)
         content, needed = self._content(spec, blobs), needed_names(spec)
-        async with open_rows(rows, _list_options(list_options, row_key, needed)) as source:
+        async with open_rows(rows, _list_options(list_options, row_key, spec)) as source:
             feed = self._feed(source, content, needed, duplicates, on_bad_row, with_ids=False, render_all=True)
             counted = await feed.run(_Nowhere())
             return _report(source, counted)
@@ -307,12 +307,12 @@ def _report(source: RowSource, counted: Counted) -> CheckReport:
     )
 
 
-def _list_options(given: ListOptions | None, row_key: str | None, needed: frozenset[str]) -> ListOptions:
+def _list_options(given: ListOptions | None, row_key: str | None, spec: Spec) -> ListOptions:
     options = given or ListOptions()
     changes: dict[str, object] = {}
     if row_key is not None:
         changes["row_key"] = row_key
-    if "row" in needed:
+    if uses_row(spec):
         changes["want_exact"] = True
     if not changes:
         return options
@@ -325,7 +325,7 @@ def _check_columns(source: RowSource, needed: frozenset[str]) -> None:
     columns = source.columns
     if columns is None:
         return
-    for name in sorted(needed - {"row", "email"}):
+    for name in sorted(needed - {"email"}):
         if name not in columns:
             raise InputError(missing_sentence(name, source.title or "the list", columns))
 

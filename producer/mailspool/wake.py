@@ -42,7 +42,9 @@ def deserialize(data: bytes) -> dict[str, object]:
 
 def arq_redis(pool: ConnectionPool) -> ArqRedis:
     """arq's client on a pool of ours (arq's own settings know no socket timeout and no keepalive)."""
-    return ArqRedis(pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize)
+    arq = ArqRedis(pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize)
+    arq.auto_close_connection_pool = True  # redis-py leaves a pool that it was given open for good
+    return arq
 
 
 class Waker:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
+from tests.storm.case import num
 from tests.storm.producers import CHUNK
 from tests.storm.snapshot import PREFIX
 from tests.storm.world import World
@@ -30,15 +31,16 @@ def tick(world: World) -> None:
 
 
 def reopen(world: World, b: str = "") -> None:
-    """Of any batch, or rather of one that has something to try again."""
-    bad = [b for b, fields in world.db.batches.items() if {"n_failed", "n_uncertain", "n_deferred"} & fields.keys()]
-    b = b or (world.pick(bad) if bad and world.chance(0.6) else world.any_batch())
+    """Of any batch, or rather of one that has something to try again, best of one that is past its deadline."""
+    bad = {b: f for b, f in world.db.batches.items() if {"n_failed", "n_uncertain", "n_deferred"} & f.keys()}
+    late = [b for b, fields in bad.items() if fields["state"] == "done" and num(fields, "expires") <= world.now]
+    b = b or world.pick(late or (list(bad) if bad and world.chance(0.6) else [world.any_batch()]))
     if not (chunks := list(world.db.rows(b))):
         return
     indexes = tuple(world.dice.sample(range(CHUNK), 2)) if world.chance(0.3) else ()
     k = int(world.pick(chunks))
     before = world.db.outcomes(b, k)
-    op = ops.Reopen(b, k, world.pick(("d", "f", "u", "fu")), indexes)
+    op = ops.Reopen(b, k, world.pick(("d", "f", "u", "fu", "fu")), indexes)
     if world.do(op) > 0:
         for i, value in world.db.outcomes(b, k).items():
             if before[i] != value and before[i][0] in "uf":
@@ -68,6 +70,8 @@ def arq_errs(world: World) -> None:
     elif jobs:
         job = world.pick(jobs)
         world.write(*(("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2)))
+    if world.chance(0.4):
+        broom(world)
 
 
 def collect(world: World) -> None:

@@ -37,7 +37,7 @@ def fields_of(world: World, c: Class, digest: str, **given: Arg) -> Mapping[str,
 
 def random_fields(world: World, digest: str) -> Mapping[str, Arg]:
     """Any class, start, lifetime or absolute deadline, hold, pin, record version."""
-    lifetime = world.pick((HALF_MINUTE, 120_000, TEN_MINUTES, TEN_MINUTES, AN_HOUR))
+    lifetime = AN_HOUR if world.sulky else world.pick((HALF_MINUTE, 120_000, TEN_MINUTES, TEN_MINUTES, AN_HOUR))
     absolute = world.chance(0.2)
     return fields_of(
         world,
@@ -160,7 +160,8 @@ def commits(world: World, producer: Producer) -> bool:
 
 def is_over(world: World, producer: Producer) -> bool:
     """Its connection hands the last calls over once more, much later."""
-    if world.chance(0.3):
+    purged = producer.op.b in world.records.batches and producer.op.b not in world.db.batches
+    if world.chance(0.3) and not purged:
         world.do(producer.op)
         return False
     answer = world.do(ops.Commit(producer.b, producer.u, len(producer.rows), producer.shas))

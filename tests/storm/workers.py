@@ -158,14 +158,17 @@ class Workers:
             return
         run.attempts[i] += 1
         letter, at_ms = "s", world.now
-        if end < 0.7:
+        if end < (0.3 if world.sulky else 0.7):
             self.leaves(run, i)
         else:
-            wait = world.pick((1, 5000, 20_000, 400_000, 700_000, 1_000_000))
-            wait += world.dice.randrange(1 + wait // 8)
-            letter = world.pick("ddfux")
-            at_ms += wait if letter == "d" else 0
+            letter = world.pick("dddddfux" if world.sulky else "ddfux")
+            at_ms += self._next_try_in() if letter == "d" else 0
         run.buffer.append((i, outcome(letter, at_ms, run.attempts[i], world.now)))
+
+    def _next_try_in(self) -> int:
+        world = self.world
+        wait = world.pick((20_000, 700_000) if world.sulky else (1, 5000, 20_000, 400_000, 700_000, 1_000_000))
+        return wait + world.dice.randrange(1 + wait // 8)
 
     def leaves(self, run: Run, i: int) -> None:
         """A mail is handed over. From here on it is a fact, whatever becomes of its run."""

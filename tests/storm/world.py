@@ -72,6 +72,8 @@ class World:
         self.now = START_MS
         self.claiming = self.chance(0.4)
         self.crashy = self.chance(0.25)
+        self.sulky = self.chance(0.25)
+        """Receivers defer nearly everything, and all for about as long."""
         self.calm = False
         """Towards the end nothing more goes wrong on purpose."""
         self.records = Records()

@@ -1,7 +1,8 @@
 """What an attempt comes to: verdict + what was known before -> the outcome that is recorded. Pure.
 
-Called by the route when a session reports a reply or a loss. `next_outcome` answers None when nothing is to be
-recorded: the same message goes again at once (another host, another session, without parameters).
+Called by the route when a session reports a reply or a loss, and before a claimed message's body. `next_outcome`
+answers None when nothing is to be recorded: the same message goes again at once (another host, another session,
+without parameters); how often it may is for the route to say.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mailspool.contract.records import Outcome
-from mailspool.contract.states import DEFERRED, FAILED, SENT, UNCERTAIN, UNCERTAIN_TRIES
+from mailspool.contract.states import CLAIMED, DEFERRED, FAILED, SENT, UNCERTAIN, UNCERTAIN_TRIES
 from mailspool_worker.classify import OK, Verdict
+from mailspool_worker.classify import UNCERTAIN as IN_DOUBT
 from mailspool_worker.schedule import Schedule, next_try_ms
 
 _UNCOUNTED_DELAY_MS = 30_000
@@ -62,8 +64,18 @@ def next_outcome(previous: Outcome | None, verdict: Verdict, attempt: Attempt, p
     delay_ms = max(int((verdict.pause_s or 0) * 1000), int((verdict.min_delay_s or 0) * 1000), _UNCOUNTED_DELAY_MS)
     due_ms = min(attempt.now_ms + delay_ms, policy.expires_ms)
     uncounted = _outcome(DEFERRED, due_ms, previous, verdict, attempt, counts=False)
-    uncounted.strikes = (previous.strikes if previous else 0) + 1
+    # A strike is for our pace or dialect (slow, later): a paused route says nothing about this message.
+    uncounted.strikes = (previous.strikes if previous else 0) + (verdict.action in ("slow", "later"))
     return uncounted
+
+
+def claim(previous: Outcome | None, attempt: Attempt, *, suspect: bool) -> Outcome:
+    """What stands in the records while a claimed message is on its way, and stays there if this process dies with it."""
+    outcome = _outcome(CLAIMED, attempt.now_ms, previous, IN_DOUBT, attempt, counts=True)
+    outcome.doubts += 1
+    if suspect:
+        outcome.reason = "worker_crash"
+    return outcome
 
 
 def _deferred(previous: Outcome | None, verdict: Verdict, attempt: Attempt, policy: Policy) -> Outcome:

@@ -1,7 +1,8 @@
 """Redis' clock, as this process knows it. No host's clock decides anything.
 
 Every answer that carries Redis' time is an observation; in between time goes on by CLOCK_BOOTTIME, which counts sleep
-and knows no adjustments. `observe` tells whether one of the two has jumped: then nobody sweeps for a while (feeder.py).
+and knows no adjustments. `jumps` counts how often one of the two has jumped: then nobody sweeps for a while (feeder.py),
+whoever made the observation.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ class RedisClock:
 
     def __init__(self, boot: Callable[[], float] = boot_s) -> None:
         self.boot_s = boot
+        self.jumps = 0
+        """How often the clocks have parted by more than 5 s between two observations."""
         self._offset_ms = 0.0
         self._known = False
 
-    def observe(self, now_ms: int) -> bool:
-        """Takes Redis' own `now`; True if the clocks have parted by more than 5 s since the last observation."""
+    def observe(self, now_ms: int) -> None:
+        """Takes Redis' own `now`, as a script has answered it."""
         offset = now_ms - self.boot_s() * 1000
-        jumped = self._known and abs(offset - self._offset_ms) > _JUMP_MS
+        if self._known and abs(offset - self._offset_ms) > _JUMP_MS:
+            self.jumps += 1
         self._offset_ms = offset
         self._known = True
-        return jumped
 
     def now_ms(self) -> int:
         return int(self._offset_ms + self.boot_s() * 1000)

@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from mailspool.content.mime import Compiled
 from mailspool.contract.codec import DecodeError, decode_spec
 from mailspool.contract.keys import Keys
+from mailspool.errors import InputError
 from mailspool.redis_server.link import Link
-from mailspool_worker.steady import AWAY
+from mailspool_worker.events import Events
+from mailspool_worker.steady import AWAY, wait_out
 
 _KEPT = 64
 _KEPT_BYTES = 64 * 1024 * 1024
@@ -26,9 +29,10 @@ _KEPT_BYTES = 64 * 1024 * 1024
 class Contents:
     """`of(batch)` -> Compiled, with one fetch at a time per batch."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, events: Events) -> None:
         self._link = link
         self._keys = keys
+        self._events = events
         self._kept: OrderedDict[str, tuple[Compiled, int]] = OrderedDict()
         self._fetching: dict[str, asyncio.Lock] = {}
 
@@ -67,7 +71,12 @@ class Contents:
             blobs[attachment.sha] = content
         date_ms = max(int(fields["created"]), int(fields.get("send_at") or 0))
         size = len(data) + sum(len(content) for content in blobs.values())
-        return Compiled(spec, blobs, batch=batch, date_ms=date_ms), size
+        try:
+            # base64 of a large attachment takes 6 ms a MB: not in the loop that the sessions live in.
+            compiled = await asyncio.to_thread(Compiled, spec, blobs, batch=batch, date_ms=date_ms)
+        except (InputError, KeyError) as error:
+            raise DecodeError(f"batch {batch} has a spec that cannot be compiled: {type(error).__name__}") from error
+        return compiled, size
 
     async def _get(self, key: str) -> bytes | None:
         redis: Redis = self._link.redis
@@ -75,5 +84,5 @@ class Contents:
             try:
                 get = cast("Callable[[str], Awaitable[bytes | None]]", redis.get)
                 return await get(key)
-            except AWAY:
-                await self._link.recover(None)
+            except (*AWAY, ResponseError) as error:
+                await wait_out(self._link, self._events, error)

@@ -11,7 +11,7 @@ from mailspool.contract.states import FAILED
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.events import Events
 from mailspool_worker.recorder import Recorder
-from mailspool_worker.runs import Item
+from mailspool_worker.runs import Item, Place
 
 
 class Refusals:
@@ -23,7 +23,7 @@ class Refusals:
         self._events = events
 
     def refuse(self, item: Item, reason: str, words: str) -> None:
-        """`reason` is our word (interface: render, too_big, smtputf8); `words` the sentence beside it."""
+        """`reason` is our word (interface: render, too_big, smtputf8, eight_bit); `words` the sentence beside it."""
         now_ms = self._clock.now_ms()
         previous = item.previous
         outcome = Outcome(
@@ -36,6 +36,7 @@ class Refusals:
             first_ms=previous.first_ms if previous and previous.first_ms else now_ms,
             last_ms=now_ms,
         )
+        item.place = Place.DECIDED
         self._recorder.add(item, encode_outcome(outcome), self)
         self._events.outcome(item, outcome)
 

@@ -2,6 +2,10 @@
 
 job.py makes them, routes hand items to sessions, the recorder reports back. All state is plain attributes changed
 between awaits of one loop; nothing here does I/O.
+
+What keeps the accounts: an item that was handed out comes to exactly one end, `finished` or `give_back`; what comes
+second changes nothing. An item that came back is handed out again as a new object, so that whoever still holds the old
+one (a session with its envelope out) can do no harm with it.
 """
 
 from __future__ import annotations
@@ -9,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from mailspool.content.mime import Compiled, Rendered
 from mailspool.content.render import RenderError
 from mailspool.contract.records import Outcome, Row
 from mailspool.contract.states import LEASE_MARGIN_S, LEASE_MS, Class
+from mailspool_worker.memory import RenderedMemory
 
 
 class Place(Enum):
@@ -25,6 +31,8 @@ class Place(Enum):
     """Its MAIL, RCPT, DATA are out; no byte of the body is."""
     WIRE = "wire"
     """The first byte of its body was written."""
+    DECIDED = "decided"
+    """What became of it is on its way to the recorder: nobody takes it back any more."""
     DONE = "done"
     """Its outcome is recorded, or it was given back unattempted."""
 
@@ -33,6 +41,8 @@ class Item:
     """One message of a run."""
 
     __slots__ = (
+        "_counted",
+        "_domain",
         "claim_asked",
         "claimed",
         "commands",
@@ -44,6 +54,7 @@ class Item:
         "requeued",
         "row",
         "run",
+        "unfit",
     )
 
     def __init__(self, run: Run, index: int, row: Row, previous: Outcome | None) -> None:
@@ -55,23 +66,55 @@ class Item:
         self.place = Place.QUEUED
         self.claimed = False
         self.claim_asked = False
+        """A claim is on its way to the recorder."""
         self.commands: tuple[bytes, bytes] | None = None
         """MAIL and RCPT, as the session that pulled it made and checked them."""
         self.plain = False
         self.requeued = 0
+        self.unfit: frozenset[str] = frozenset()
+        """Relays whose EHLO says that they cannot take it (SIZE, SMTPUTF8)."""
+        self._counted = 0
+        self._domain: str | None = None
+
+    def once_more(self) -> Item:
+        """The same message, to be handed out again."""
+        item = Item(self.run, self.index, self.row, self.previous)
+        item.plain, item.requeued, item.unfit = self.plain, self.requeued, self.unfit
+        return item
 
     def render(self) -> Rendered:
-        """The bytes; made once an attempt. Raises RenderError."""
-        if self.rendered is None:
-            self.rendered = self.run.content.render(self.row, self.run.first_number + self.index)
-        return self.rendered
+        """The bytes, kept until `drop`. Raises RenderError."""
+        rendered = self.rendered
+        if rendered is None:
+            run = self.run
+            rendered = self.rendered = run.content.render(self.row, run.first_number + self.index)
+            self._counted = rendered.size - run.content.shared_bytes(self.row)
+            run.means.memory.took(self._counted)
+        return rendered
+
+    def drop(self) -> None:
+        """The bytes are not needed any more; rendered again they would be the same."""
+        if self.rendered is not None:
+            self.rendered = None
+            self.run.means.memory.gave(self._counted)
 
     def from_domain(self) -> str:
         """The domain of the return path, which is what a relay is chosen by; empty if it cannot be rendered."""
-        try:
-            return self.render().mail_from.rpartition("@")[2]
-        except (RenderError, ValueError):
-            return ""  # the session that pulls it finds the same and refuses it
+        if self._domain is None:
+            try:
+                mail = self.run.content.render(self.row, self.run.first_number + self.index)
+                self._domain = mail.mail_from.rpartition("@")[2]
+            except (RenderError, ValueError):
+                self._domain = ""  # the session that pulls it finds the same and refuses it
+        return self._domain
+
+
+class Means(NamedTuple):
+    """What all runs of a process share. `take_back` records that a claim is void, then calls `run.came_back`."""
+
+    boot_s: Callable[[], float]
+    memory: RenderedMemory
+    take_back: Callable[[Item], None]
 
 
 class Run:
@@ -86,10 +129,10 @@ class Run:
         content: Compiled,
         *,
         first_number: int,
-        claiming: bool,
         holds_doubts: bool,
+        suspect: bool,
         expires_ms: int,
-        boot_s: Callable[[], float],
+        means: Means,
     ) -> None:
         self.batch = batch
         self.k = k
@@ -97,19 +140,23 @@ class Run:
         self.class_ = class_
         self.content = content
         self.first_number = first_number
-        self.claiming = claiming
-        """Every message is claimed before its body (on_uncertain="hold", or a suspect chunk)."""
         self.holds_doubts = holds_doubts
         """on_uncertain="hold": a lost final reply rests as uncertain at once."""
+        self.suspect = suspect
+        """Its runs were lost three times: one message at a time, claimed before it is rendered."""
+        self.claiming = holds_doubts or suspect
+        """Every message is claimed before its body."""
         self.expires_ms = expires_ms
         self.expires_boot_s = float("inf")
         self.relay = ""
         """The relay that the batch is pinned to, or empty."""
         self.stop = ""
         """Why nothing more may start: LOST, held, closing, expired, stopping. Empty while the batch is live."""
-        self.detached = False
-        self._boot_s = boot_s
-        self._lease_ends_s = boot_s() + LEASE_MS / 1000
+        self.withdrawn = False
+        """Something was taken back from the routes: their lanes may hold what is no longer theirs."""
+        self.means = means
+        self._boot_s = means.boot_s
+        self._lease_ends_s = means.boot_s() + LEASE_MS / 1000
         self._out: list[Item] = []
         self._pending = 0
         self._given_back: list[Item] = []
@@ -125,11 +172,12 @@ class Run:
         self._lease_ends_s = asked_at_s + LEASE_MS / 1000
 
     def take_state(self, state: str) -> None:
-        """What record or renew said about the batch. A run that was lost stays lost; a hold may end."""
-        if self.stop not in ("LOST", "stopping") and state != (self.stop or "live"):
-            self.stop = "" if state == "live" else state
-            if self.stop:
-                self.withdraw()
+        """What record or renew said about the batch. A hold may end; a stop of the process or a lost run does not."""
+        if state == (self.stop or "live") or self.stop == "LOST" or (self.stop == "stopping" and state != "LOST"):
+            return
+        self.stop = "" if state == "live" else state
+        if self.stop:
+            self.withdraw()
 
     def may_start_body(self) -> bool:
         """Checked directly before the first byte of each body."""
@@ -150,26 +198,31 @@ class Run:
             self._quiet.clear()
 
     def withdraw(self) -> None:
-        """Gives back what is not on the wire. A session that holds a 354 for such an item aborts when it comes to it.
-
-        Not what is claimed, or about to be: its session takes the claim back first.
-        """
+        """Gives back what is not on the wire. A session that holds a 354 for such an item aborts when it comes to it."""
         for item in self._out:
-            if item.place in (Place.QUEUED, Place.ENVELOPE) and not item.claimed and not item.claim_asked:
+            if item.place in (Place.QUEUED, Place.ENVELOPE):
+                self.withdrawn = True
                 self.give_back(item)
 
     def finished(self, item: Item) -> None:
         """Its outcome is recorded."""
-        item.place = Place.DONE
-        item.rendered = None
-        self._one_less()
+        if item.place is not Place.DONE:
+            item.place = Place.DONE
+            item.drop()
+            self._one_less()
 
     def give_back(self, item: Item) -> None:
-        """It was not attempted."""
+        """It was not attempted. With a claim it is back only when that is void, else it would read as uncertain."""
         if item.place is Place.DONE:
             return
         item.place = Place.DONE
-        item.rendered = None
+        item.drop()
+        if item.claimed or item.claim_asked:
+            self.means.take_back(item)
+        else:
+            self.came_back(item)
+
+    def came_back(self, item: Item) -> None:
         self._given_back.append(item)
         self._one_less()
 
@@ -180,9 +233,7 @@ class Run:
 
     def take_given_back(self) -> list[Item]:
         back, self._given_back = self._given_back, []
-        for item in back:
-            item.place = Place.QUEUED
-        return back
+        return [item.once_more() for item in back]
 
     async def quiet(self) -> None:
         """Until every item that was handed out is finished or given back."""

@@ -1,16 +1,18 @@
 """A client's way to its spool: the link, the moves, arq's wake-ups; opened once, on first use.
 
-Made by Spool, used by Batch and Upload. A producer waits for Redis 5 s and then says so (`SpoolUnavailable`); every
-move may be sent twice, so a short outage is not seen at all.
+Made by Spool, used by Batch and Upload. A producer waits for Redis 5 s and then says so; every move may be sent twice,
+so a short outage is not seen at all. What redis-py raises becomes SpoolUnavailable (`acknowledged` is None if the move
+that queues mail may have been carried out), SpoolFull (no memory, a full disk) or ConfigError (this user may not).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
-from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -18,12 +20,87 @@ from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Answer, Arg, Moves, RedisCaller
 from mailspool.contract.scripts import Script
 from mailspool.contract.states import FEED_GRACE_MS, Class
+from mailspool.errors import ConfigError, MailspoolError, SpoolFull, SpoolUnavailable
 from mailspool.redis_server.link import Link
 from mailspool.settings import Settings
 from mailspool.wake import Waker, arq_redis
 
+T = TypeVar("T")
+
 PATIENCE_S = 5.0
+"""How long one command may take, and how long an outage is waited out: somebody waits for this program."""
+_ATTEMPTS = 5
+"""A server that answers a PING and drops the same command again and again will not take the sixth either."""
+_ROOM_GOOD_FOR_S = 1.0
+"""A single mail does not ask for the room again within this: what a second of them takes, the reserve holds."""
+_QUEUING = frozenset(("commit", "send1"))
+"""The moves from whose answer on mail is queued."""
 _AWAY = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+async def patiently(link: Link, work: Callable[[], Awaitable[T]], *, queues: bool = False) -> T:
+    """`work` once more after each outage of at most PATIENCE_S. It must be something that may be done twice."""
+    may_be_done = False
+    for attempt in range(_ATTEMPTS):
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await work()
+        except MailspoolError:  # one of its classes is an OSError, too
+            raise
+        except _AWAY as error:
+            may_be_done = may_be_done or not _never_sent(error)
+            cause: Exception = error
+        except ResponseError as error:
+            refusal = _in_words(error, link.name)
+            if refusal is not None:
+                raise refusal from None
+            if not _is_away(error):
+                raise
+            cause = error
+        try:
+            await link.recover(PATIENCE_S)
+        except MailspoolError as error:
+            if queues and may_be_done:
+                raise _in_doubt(link.name) from error
+            raise
+        if attempt + 1 == _ATTEMPTS:
+            break
+    if queues and may_be_done:
+        raise _in_doubt(link.name) from cause
+    raise SpoolUnavailable(f"{link.name} answers, but drops this command each time.", hint=type(cause).__name__)
+
+
+def _never_sent(error: Exception) -> bool:
+    """redis-py's words for a connection that did not come about."""
+    words = str(error)
+    return (words.startswith("Error") and " connecting to " in words) or words == "Timeout connecting to server"
+
+
+def _is_away(error: ResponseError) -> bool:
+    """What an old server wraps into a script's error; a script of somebody else that holds the server."""
+    words = str(error)
+    return words.startswith("BUSY") or "READONLY" in words
+
+
+def _in_words(error: ResponseError, name: str) -> MailspoolError | None:
+    words = str(error)
+    if "OOM command not allowed" in words or "used memory > 'maxmemory'" in words:
+        return SpoolFull(f"{name} has no memory left (maxmemory). Nothing was queued.")
+    if "MISCONF" in words:
+        return SpoolFull(f"{name} cannot write to its disk and takes nothing more. Nothing was queued.")
+    if isinstance(error, NoPermissionError):
+        return ConfigError(
+            f"{name} does not allow this user what Mailspool needs: {words[:100]}.",
+            hint="give the user in redis_url all commands on the keys of key_prefix",
+            code="redis_login",
+        )
+    return None
+
+
+def _in_doubt(name: str) -> SpoolUnavailable:
+    return SpoolUnavailable(
+        f"the connection to {name} was lost during the commit; the mail may be queued or not.", acknowledged=None
+    )
 
 
 class BriefCaller:
@@ -34,11 +111,7 @@ class BriefCaller:
         self._plain = RedisCaller(link.redis)
 
     async def __call__(self, script: Script, args: Sequence[Arg]) -> Answer:
-        while True:
-            try:
-                return await self._plain(script, args)
-            except _AWAY:
-                await self._link.recover(PATIENCE_S)
+        return await patiently(self._link, lambda: self._plain(script, args), queues=script.name in _QUEUING)
 
 
 class Opener(Protocol):
@@ -55,9 +128,11 @@ class Connection:
         self.link = link
         self.keys = Keys(settings.key_prefix)
         self.moves = Moves(BriefCaller(link), self.keys)
-        self._arq = arq_redis(link.make_pool())
-        self._waker = Waker(self._arq, self.keys)
+        self.hasty_moves = Moves(RedisCaller(link.redis), self.keys)
+        """One attempt, redis-py's errors: for what may be left undone."""
+        self._waker = Waker(arq_redis(link.make_pool()), self.keys)
         self._waking: set[asyncio.Task[None]] = set()
+        self._room_seen_s = -_ROOM_GOOD_FOR_S
 
     @classmethod
     async def open(cls, settings: Settings) -> Connection:
@@ -71,23 +146,36 @@ class Connection:
         Answers come as redis-py shapes them (HGETALL a dict, SMEMBERS a set, TIME a tuple).
         """
         execute = cast("Callable[..., Awaitable[object]]", self.link.redis.execute_command)
-        while True:
-            try:
-                return await execute(*words)
-            except _AWAY:
-                await self.link.recover(PATIENCE_S)
+        return await patiently(self.link, lambda: execute(*words))
+
+    async def commands(self, many: Sequence[Sequence[Arg]]) -> list[object]:
+        """Several reads in one round trip."""
+
+        async def work() -> list[object]:
+            pipeline = self.link.redis.pipeline(transaction=False)
+            for words in many:
+                pipeline.execute_command(*words)
+            return cast("list[object]", await pipeline.execute())
+
+        return await patiently(self.link, work) if many else []
 
     async def strings(self, *words: Arg) -> list[str]:
-        """The same for answers that are lists of names."""
+        """The same as `command` for answers that are lists of names."""
         return [name.decode() for name in cast("Iterable[bytes]", await self.command(*words))]
-
-    async def hash(self, key: str) -> dict[bytes, bytes]:
-        """A whole hash."""
-        return cast("dict[bytes, bytes]", await self.command("HGETALL", key))
 
     async def fields(self, key: str) -> dict[str, str]:
         """A whole hash of names and words."""
-        return {name.decode(): value.decode() for name, value in (await self.hash(key)).items()}
+        return as_fields(await self.command("HGETALL", key))
+
+    async def require_room(self, needed_bytes: int) -> None:
+        """Raises SpoolFull unless so much fits now."""
+        await patiently(self.link, lambda: self.link.require_room(needed_bytes))
+        self._room_seen_s = time.monotonic()
+
+    async def require_room_for_one(self, needed_bytes: int) -> None:
+        """The same for a single mail, at most once a second."""
+        if time.monotonic() - self._room_seen_s >= _ROOM_GOOD_FOR_S:
+            await self.require_room(needed_bytes)
 
     def wake(self, class_: Class, ids: Sequence[str], now_ms: int) -> None:
         """arq's enqueue follows in a task that `close` awaits; if this process dies first, the sweep heals it."""
@@ -113,7 +201,17 @@ class Connection:
             task.exception()  # an outage: the workers' tick feeds what this could not
 
     async def close(self) -> None:
-        if self._waking:
-            await asyncio.wait(tuple(self._waking), timeout=PATIENCE_S)
-        await self._arq.aclose()
+        """Lets wake-ups that are under way finish; gives them up after PATIENCE_S."""
+        waking = tuple(self._waking)
+        if waking:
+            _, late = await asyncio.wait(waking, timeout=PATIENCE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._waker.close()
         await self.link.close()
+
+
+def as_fields(answer: object) -> dict[str, str]:
+    """redis-py's answer of HGETALL as names and words."""
+    return {name.decode(): value.decode() for name, value in cast("dict[bytes, bytes]", answer).items()}

@@ -7,8 +7,9 @@ duplicate detection keeps. Raises InputError with the list's problems.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -42,7 +43,8 @@ class Counted:
     bad: int = 0
     duplicates: int = 0
     rejects: Path | None = None
-    bytes_: int = field(default=0)
+    rendered_bytes: int = 0
+    """Of the rows that were rendered: the first one, or all for a check."""
 
 
 class RowFeed:
@@ -85,6 +87,7 @@ class RowFeed:
                     self._take(item)
                     if len(self._rows) == CHUNK_SIZE:
                         await self._hand_over(taker)
+                await asyncio.sleep(0)  # a list in memory never waits: others must have their turn
             if self._rows:
                 await self._hand_over(taker)
             refusal = self._problems.refusal(self.counted.read, skip_bad=self._skip)
@@ -104,7 +107,9 @@ class RowFeed:
         if isinstance(item, BadRow):
             self._bad(item)
             return
-        problem = self._problem(item)
+        values = item.values if item.exact is None else {**item.values, "row": item.exact}
+        row = Row(item.recipient, values, item.to_name)
+        problem = self._problem(item, row)
         if problem:
             self._bad(self._source.spoil(item, problem))
             return
@@ -114,30 +119,26 @@ class RowFeed:
         elif verdict.kind == "conflict":
             self._problems.add_conflict(item, verdict)
         else:
-            self._keep(item)
+            counted.good += 1
+            if not item.plain:
+                row.values = wire_values(values)
+            self._rows.append(encode_row(row))
+            if self._with_ids:
+                self._ids.append(item.identity)
 
-    def _keep(self, item: ListRow) -> None:
-        self.counted.good += 1
-        values = item.values if item.plain else wire_values(item.values)
-        if item.exact is not None:
-            values = {**values, "row": item.exact}
-        self._rows.append(encode_row(Row(item.recipient, values, item.to_name)))
-        if self._with_ids:
-            self._ids.append(item.identity)
-
-    def _problem(self, item: ListRow) -> str:
+    def _problem(self, item: ListRow, row: Row) -> str:
         """What is wrong with a row that its list found good; empty if nothing is."""
         if not self._known_columns:
             for name in self._needed:
                 if name not in item.values:
                     return missing_sentence(name, "this row", item.values)
-        row = Row(item.recipient, item.values, item.to_name)
         if not self._render_all and self.counted.good and self._content.upper_bound(row) <= self._max_bytes:
             return ""
         try:
             size = self._content.render(row, self.counted.good + 1).size
         except RenderError as error:
             return str(error)
+        self.counted.rendered_bytes += size
         if size > self._max_bytes:
             return f"its mail has {size:,} bytes; max_message_bytes is {self._max_bytes:,}"
         return ""

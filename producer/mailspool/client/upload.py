@@ -1,18 +1,22 @@
 """One upload: begin, attachments, chunks, commit. Until commit answers, nothing of it is queued.
 
-Called by spool.py. Two uploads with one key never mix: the second waits until the first has committed or has been
-silent for 15 s. Raises KeyConflict, InputError (dates), SpoolUnavailable (`acknowledged=None` when the connection was
-lost in the middle of the commit), SpoolFull.
+Called by spool.py and single.py, inside `uploading`, which gives up an upload that did not come to its commit. Two
+uploads with one key never mix: the second waits until the first has committed or has been silent for 15 s. Raises
+KeyConflict, InputError (dates), SpoolUnavailable (`acknowledged=None` when the connection was lost in the middle of
+the commit), SpoolFull.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from redis.exceptions import RedisError
 
 from mailspool.client.connection import Connection
 from mailspool.client.terms import Terms
@@ -20,8 +24,8 @@ from mailspool.content.digest import changed_fields, digest
 from mailspool.contract.codec import decode_spec, encode_spec
 from mailspool.contract.moves import Begun, Loaded
 from mailspool.contract.records import Spec
-from mailspool.contract.states import CHUNK_SIZE, UPLOAD_SIGN_S
-from mailspool.errors import InputError, KeyConflict, SpoolUnavailable
+from mailspool.contract.states import CHUNK_SIZE, UPLOAD_SIGN_S, Class
+from mailspool.errors import InputError, KeyConflict, MailspoolError, SpoolFull, SpoolUnavailable
 from mailspool.status import utc
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -30,13 +34,20 @@ _IN_FLIGHT = 8
 _ASK_AGAIN_S = 0.2
 _ROOM_EVERY = 500
 """Chunks between two looks at the room that Redis has left."""
+_ROW_COSTS = 120
+"""Bytes that Redis keeps of a row beside its text: identity, outcome, indexes (measured: 52 + 45 + some)."""
+_GIVE_UP_S = 1.0
+"""Giving up tells Redis so if it answers at once; if not, the upload falls silent, which frees the key in 15 s."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one call did."""
+    """Which batch a call queued into, and what it did to it."""
 
     batch: str
+    class_: Class
+    name: str = ""
+    key: str | None = None
     created: bool = True
     added: int = 0
     skipped_known: int = 0
@@ -60,34 +71,52 @@ def key_digest(spec: Spec) -> str:
     return digest(spec)
 
 
+@contextmanager
+def before_the_commit(terms: Terms) -> Iterator[None]:
+    """Errors of Redis say what became of the mail: nothing was queued, or (inside a commit) nobody knows."""
+    try:
+        yield
+    except SpoolUnavailable as error:
+        words = error.message.removesuffix(" Nothing was queued.")
+        if error.acknowledged is None:
+            safe = "Run it again: with its key that is safe." if terms.key else "Look at `mailspool status`."
+            raise SpoolUnavailable(f"{words} {safe}", acknowledged=None, hint=error.hint) from error
+        raise SpoolUnavailable(f"{words} Nothing was queued.", hint=error.hint) from error
+
+
 class Upload:
-    """`batch` and `created` are known after `begin`; rows come as encoded bytes, with identities if there is a key."""
+    """`batch`, `created` and `stored` are known after `begin`; rows come encoded, with identities if there is a key."""
 
     def __init__(self, connection: Connection, terms: Terms, spec: Spec, blobs: Mapping[str, bytes]) -> None:
         self.batch = ""
         self.created = True
-        self.stored_terms: dict[str, str] = {}
+        self.stored: dict[str, str] = {}
+        """The fields of a batch that was there before."""
         self._connection = connection
         self._moves = connection.moves
         self._terms = terms
         self._spec = spec
         self._blobs = blobs
         self._u = new_upload_id()
+        self._beginning: asyncio.Task[Begun] | None = None
         self._next = 0
         self._rows = 0
+        self._bytes = 0
         self._free = asyncio.Semaphore(_IN_FLIGHT)
         self._loads: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
         self._signs: asyncio.Task[None] | None = None
+        self._committed = False
 
-    async def begin(self, needed_bytes: int) -> None:
-        """Reserves the key; waits for another upload that holds it."""
-        await self._connection.link.require_room(needed_bytes + sum(len(blob) for blob in self._blobs.values()))
+    async def begin(self, rows_bytes: int) -> None:
+        """Reserves the key; waits for another upload that holds it. `rows_bytes`: what the rows take, as far as known."""
         fields = self._terms.fields(key_digest(self._spec))
         spec = encode_spec(self._spec)
         candidate = new_batch_id()
         while True:
-            begun = await self._moves.begin(candidate, self._u, self._terms.key, spec, fields)
+            begin = self._moves.begin(candidate, self._u, self._terms.key, spec, fields)
+            self._beginning = asyncio.create_task(begin, name="upload begins")
+            begun = await asyncio.shield(self._beginning)  # its answer is what giving up needs
             if begun.kind != "WAIT":
                 break
             await asyncio.sleep(_ASK_AGAIN_S)
@@ -96,17 +125,32 @@ class Upload:
         if begun.kind == "CLOSED":
             raise await self._closed(begun.batch, begun.verdict)
         if begun.kind != "LOAD":
-            raise _taken()
+            raise self._taken()
         self.batch, self._next, self.created = begun.batch, begun.base, begun.batch == candidate
-        if not self.created:
-            self.stored_terms = await self._fields_of(begun.batch)
         self._signs = asyncio.create_task(self._sign_of_life(), name="upload's signs of life")
+        if self.created:
+            await self._require_room(rows_bytes)
+        else:
+            self.stored = await self._fields_of(begun.batch)
+        await self._attach()
+
+    async def _require_room(self, rows_bytes: int) -> None:
+        blobs = sum(map(len, self._blobs.values()))
+        try:
+            await self._connection.require_room(rows_bytes + blobs)
+        except SpoolFull as error:
+            share = round(100 * blobs / (rows_bytes + blobs)) if blobs else 0
+            if share < 50:
+                raise
+            raise SpoolFull(f"{error.message} Attachments are {share} % of it.", hint=error.hint) from None
+
+    async def _attach(self) -> None:
         for sha, data in self._blobs.items():
             answer = await self._moves.attach(self.batch, self._u, sha)
             if answer == "SEND":
                 answer = await self._moves.attach(self.batch, self._u, sha, data)
             if answer != "OK":
-                raise _taken()
+                raise self._taken()
 
     async def add(self, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> None:
         """One chunk, at most CHUNK_SIZE rows; goes out while the next is made."""
@@ -117,11 +161,13 @@ class Upload:
         await self._free.acquire()
         k, self._next = self._next, self._next + 1
         self._rows += len(rows)
+        self._bytes += sum(map(len, rows)) + _ROW_COSTS * len(rows)
         task = asyncio.create_task(self._load(k, rows, ids))
         self._loads.add(task)
         task.add_done_callback(self._loaded)
         if k % _ROOM_EVERY == _ROOM_EVERY - 1:
-            await self._connection.link.require_room(0)
+            needed, self._bytes = self._bytes, 0  # the next ones need about what these did
+            await self._connection.require_room(needed)
 
     async def commit(self) -> Loaded:
         """From its answer on the batch is durable. Answers added and known."""
@@ -129,47 +175,66 @@ class Upload:
             await asyncio.wait(tuple(self._loads))
         if self._failed is not None:
             raise self._failed
-        try:
-            answer = await self._moves.commit(self.batch, self._u, self._rows, tuple(self._blobs))
-        except SpoolUnavailable as error:
-            safe = "Run it again: with its key that is safe." if self._terms.key else "Look at `mailspool status`."
-            raise SpoolUnavailable(
-                f"the connection to Redis was lost during the commit; the batch may be queued or not. {safe}",
-                acknowledged=None,
-            ) from error
-        await self._stop_signs()
+        answer = await self._moves.commit(self.batch, self._u, self._rows, tuple(self._blobs))
         match answer.kind:
             case "OK":
+                self._committed = True
                 return answer
             case "EXPIRED":
-                raise InputError("the batch would have expired before it was queued; nothing was queued")
+                raise InputError("the batch would have expired before it was queued; nothing was queued.")
             case "CLOSED":
                 raise await self._closed(self.batch, answer.detail)
             case "TAKEN":
-                raise _taken()
+                raise self._taken()
             case other:
                 raise AssertionError(f"commit of {self._rows} rows answered {other} {answer.detail}")
 
-    async def abandon(self) -> None:
-        """Nothing is queued; the key is free at once. Does nothing after a commit."""
+    def receipt(self, done: Loaded) -> Receipt:
+        """What it did, in the words of the batch that it went into."""
+        terms, stored = self._terms, self.stored
+        return Receipt(
+            self.batch,
+            class_=terms.class_ if self.created else cast("Class", stored["class"]),
+            name=terms.name if self.created else stored.get("name", ""),
+            key=terms.key or None,
+            created=self.created,
+            added=done.added,
+            skipped_known=done.known,
+            notices=() if self.created else terms.differing(stored),
+        )
+
+    async def end(self) -> None:
+        """After a commit: nothing to do. Else the upload is given up: nothing is queued, the key is free at once."""
         for task in tuple(self._loads):
             task.cancel()
         await asyncio.gather(*self._loads, return_exceptions=True)
-        await self._stop_signs()
-        if self.batch:
+        if self._signs is not None:
+            self._signs.cancel()
+            await asyncio.gather(self._signs, return_exceptions=True)
+        if not self._committed:
             try:
-                await self._moves.abandon(self.batch, self._u)
-            except SpoolUnavailable:
-                return  # the upload falls silent, which frees the key in 15 s
+                async with asyncio.timeout(_GIVE_UP_S):
+                    await self._abandon()
+            except (TimeoutError, RedisError, OSError, MailspoolError):
+                return  # see _GIVE_UP_S
 
     # -- inside
 
+    async def _abandon(self) -> None:
+        if self._beginning is None:
+            return
+        begun = await self._beginning  # it may have been cut off before its answer was read
+        if begun.kind == "LOAD":
+            await self._connection.hasty_moves.abandon(begun.batch, self._u)
+
     async def _load(self, k: int, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> None:
-        answer = await self._moves.load(self.batch, self._u, k, rows, ids)
+        await self._check(await self._moves.load(self.batch, self._u, k, rows, ids))
+
+    async def _check(self, answer: Loaded) -> None:
         if answer.kind == "CLOSED":
             raise await self._closed(self.batch, answer.detail)
         if answer.kind != "OK":
-            raise _taken()
+            raise self._taken()
 
     def _loaded(self, task: asyncio.Task[None]) -> None:
         self._loads.discard(task)
@@ -178,16 +243,16 @@ class Upload:
             self._failed = task.exception()
 
     async def _sign_of_life(self) -> None:
-        """By a task of its own: a slow stdin must not look dead."""
+        """By a task of its own: a slow stdin must not look dead. An outage ends nothing: the next load tells."""
         while True:
             await asyncio.sleep(UPLOAD_SIGN_S)
-            await self._moves.sign_of_life(self.batch, self._u)
-
-    async def _stop_signs(self) -> None:
-        if self._signs is not None:
-            self._signs.cancel()
-            await asyncio.gather(self._signs, return_exceptions=True)
-            self._signs = None
+            try:
+                await self._check(await self._moves.sign_of_life(self.batch, self._u))
+            except (SpoolUnavailable, SpoolFull):
+                continue
+            except KeyConflict as error:
+                self._failed = self._failed or error
+                return
 
     async def _fields_of(self, batch: str) -> dict[str, str]:
         return await self._connection.fields(self._connection.keys.batch(batch))
@@ -211,14 +276,26 @@ class Upload:
             hint="use a new key to mail again",
         )
 
+    def _taken(self) -> KeyConflict:
+        return KeyConflict(
+            f'this upload was silent for 15 s, and another one with the key "{self._terms.key}" took its place. '
+            "Nothing of it was queued; run it again to add what is missing."
+        )
+
+
+@asynccontextmanager
+async def uploading(
+    connection: Connection, terms: Terms, spec: Spec, blobs: Mapping[str, bytes]
+) -> AsyncIterator[Upload]:
+    """An Upload that is given up unless it was committed; also when the task is cancelled, once or twice."""
+    upload = Upload(connection, terms, spec, blobs)
+    try:
+        yield upload
+    finally:
+        ending = asyncio.create_task(upload.end(), name="upload ends")
+        await asyncio.shield(ending)
+
 
 def _clock(fields: Mapping[str, str]) -> str:
     created = utc(fields.get("created"))
     return f"{created.astimezone():%d %b %H:%M}" if created else "a moment ago"
-
-
-def _taken() -> KeyConflict:
-    return KeyConflict(
-        "this upload was silent for 15 s, and another one with the same key took its place. Nothing of it was queued; "
-        "run it again to add what is missing."
-    )

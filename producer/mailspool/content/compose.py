@@ -88,6 +88,7 @@ class Composed:
         self._missing = [ref.sha for ref in spec.attachments if ref.sha not in blobs]
         layout = _Layout(spec, blobs, self._texts.constant, self._index)
         self._frame = Frame(layout.pieces(date_line, fixed.line if fixed else Slot("from")))
+        self.shared_size = self._frame.shared_size
         places = self._frame.places
         self._encoders = tuple((places[key][0], e, self._index[key]) for key, e in layout.encoders().items())
         self._bodies = tuple(places[key][0] for key in ("text", "html") if key in places)

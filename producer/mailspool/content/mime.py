@@ -61,6 +61,12 @@ class Compiled:
             return self._content.upper_bound(row)
         return len(self._content.data) + _ADDED
 
+    def shared_bytes(self, row: Row) -> int:
+        """How much of this row's mail lies in memory once for the whole batch: attachments, finished MIME."""
+        if row.raw is not None:
+            return 0
+        return self._content.shared_size if isinstance(self._content, Composed) else len(self._content.data)
+
     def message_id(self, row: Row, n: int) -> str:
         """The Message-ID of this row's mail, in angle brackets; empty if its values are gone and From needs them."""
         try:

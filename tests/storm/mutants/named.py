@@ -43,4 +43,16 @@ NAMED = (
     Fault("an empty batch stays live", "commit", "else asleep('done') end", "else wake() end"),
 )
 
-SEEDS: dict[str, int] = {}
+SEEDS = {
+    "a take-over inside a lease": 5010,
+    "stale ids left in arq": 5009,
+    "a zombie's sent after close breaks the accounts": 5011,
+    "a zombie's sent after close is dropped": 5000,
+    "a lost wake-up: rest gives no turn": 5008,
+    "a lost wake-up: release gives no turn": 5003,
+    "an unfair feed": 5011,
+    "a stale gen leases a newer feed": 5002,
+    "hold and release send too early: the chunk given back is due at once": 5015,
+    "hold and release send too early: all is due at once": 5003,
+    "an empty batch stays live": 5007,
+}
