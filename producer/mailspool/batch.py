@@ -9,20 +9,23 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Literal, NoReturn, cast
+from typing import Literal, NamedTuple, NoReturn
 
 from mailspool.client import browse
 from mailspool.client.connection import Connection, Opener
 from mailspool.client.upload import Receipt
-from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, STATES, UNCERTAIN, Class, State
+from mailspool.content.address import AddressError, identity, normalise
+from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, STATES, UNCERTAIN, State
 from mailspool.errors import InputError, NotFound, WaitTimeout
-from mailspool.status import BatchStatus, MessageStatus, Sample, batch_status, handled
+from mailspool.status import NO_WORKER, BatchStatus, MessageStatus, Sample, batch_status, handled
 
 _log = logging.getLogger("mailspool")
 _UNSENT: tuple[State, ...] = ("failed", "expired", "uncertain", "suppressed", "cancelled")
 _LETTERS = {"deferred": DEFERRED, "failed": FAILED, "uncertain": UNCERTAIN}
 _LOOK_FIRST_S, _LOOK_MOST_S = 0.02, 0.5
 _NO_WORKER_AFTER_S = 10.0
+_SAMPLE_MS = 1000
+"""The speed is measured over at least this, however often somebody looks."""
 
 Retryable = Literal["deferred", "failed", "uncertain"]
 
@@ -30,11 +33,11 @@ Retryable = Literal["deferred", "failed", "uncertain"]
 class Batch:
     """Made by Spool. Attributes without I/O: id, name, key, class_, and what the call that made it did."""
 
-    def __init__(self, spool: Opener, receipt: Receipt, *, name: str, key: str | None, class_: Class) -> None:
+    def __init__(self, spool: Opener, receipt: Receipt) -> None:
         self.id = receipt.batch
-        self.name = name
-        self.key = key
-        self.class_ = class_
+        self.name = receipt.name
+        self.key = receipt.key
+        self.class_ = receipt.class_
         self.created = receipt.created
         self.added = receipt.added
         self.skipped_known = receipt.skipped_known
@@ -46,18 +49,8 @@ class Batch:
         self._spool = spool
         self._sample: Sample | None = None
 
-    @classmethod
-    async def load(cls, spool: Opener, receipt: Receipt) -> Batch:
-        """The handle of a batch that exists."""
-        connection = await spool.connection()
-        found = await connection.command("HMGET", connection.keys.batch(receipt.batch), "class", "name", "key")
-        class_, name, key = (value.decode() if value else "" for value in cast("list[bytes | None]", found))
-        if not class_:
-            raise NotFound(f'no batch "{receipt.batch}" in {connection.link.name}.', code="no_such_batch")
-        return cls(spool, receipt, name=name, key=key or None, class_=cast("Class", class_))
-
     def __repr__(self) -> str:
-        return f"<Batch {self.id} {self.name}>".replace(" >", ">")
+        return f"<Batch {self.id}{' ' if self.name else ''}{self.name}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Batch cannot be pickled: pass batch.id, then spool.batch(id)")
@@ -70,7 +63,7 @@ class Batch:
         if seen is None:
             raise NotFound(f"batch {self.id} is gone: its retention is over.", code="no_such_batch")
         status = batch_status(self.id, seen, self._sample)
-        if self._sample is None or seen.now_ms - self._sample.at_ms >= 1000:
+        if self._sample is None or seen.now_ms - self._sample.at_ms >= _SAMPLE_MS:
             self._sample = Sample(seen.now_ms, handled(status))
         return status
 
@@ -83,16 +76,18 @@ class Batch:
                 return status
             waited_s = time.monotonic() - started_s
             if timeout is not None and waited_s >= timeout:
-                ended = handled(status)
-                raise WaitTimeout(
-                    f"{self.id}: {ended:,} of {status.total:,} after {timeout:g} s, still going", status=status
-                )
-            if not warned and waited_s > _NO_WORKER_AFTER_S and status.waiting_for == "no worker is running":
+                raise self._timed_out(status, timeout)
+            if not warned and waited_s >= _NO_WORKER_AFTER_S and status.waiting_for == NO_WORKER:
                 warned = True
                 _log.warning("%s waits: no worker is running. Start one: mailspool worker", self.id)
             left_s = float("inf") if timeout is None else timeout - waited_s
             await asyncio.sleep(min(pause_s, max(0.0, left_s)))
             pause_s = min(_LOOK_MOST_S, pause_s * 1.5)
+
+    def _timed_out(self, status: BatchStatus, timeout_s: float) -> WaitTimeout:
+        why = f" ({status.waiting_for})" if status.waiting_for else ""
+        words = f"{self.id}: {handled(status):,} of {status.total:,} after {timeout_s:g} s, still going{why}"
+        return WaitTimeout(words, status=status)
 
     async def progress(self, every: float = 1.0) -> AsyncIterator[BatchStatus]:
         """A status now, then one every so many seconds; ends with the one that is done."""
@@ -112,9 +107,10 @@ class Batch:
         reply: str | None = None,
     ) -> AsyncIterator[MessageStatus]:
         """Streams by chunk, in row order. `reply`: part of the last server reply, case ignored."""
-        async for chunk in self._chunks(state):
+        wanted = Wanted.of(state, recipient, domain, reply)
+        async for chunk in browse.chunks(await self._connection(), self.id, wanted.only_odd):
             for message in chunk.messages:
-                if _fits(message, state, recipient, domain, reply):
+                if wanted.fits(message):
                     yield message
 
     async def message(self, row: int) -> MessageStatus:
@@ -146,26 +142,27 @@ class Batch:
     ) -> int:
         """deferred: try now. failed, uncertain: back to deferred, due now, attempts from 0. Answers how many moved."""
         if state not in _LETTERS:
-            raise InputError(f'messages that are "{state}" cannot be tried again; deferred, failed and uncertain can')
+            raise InputError(f'messages that are "{state}" cannot be tried again; deferred, failed and uncertain can.')
+        wanted = Wanted.of(state, recipient, domain, reply)
         connection = await self._connection()
         moved = 0
-        chosen = recipient or domain or reply
-        async for chunk in self._chunks(state):
-            indexes = [
-                (message.row - 1) % CHUNK_SIZE
-                for message in chunk.messages
-                if _fits(message, state, recipient, domain, reply)
-            ]
-            if indexes:
-                answer = await connection.moves.reopen(self.id, chunk.k, _LETTERS[state], indexes if chosen else ())
-                if answer < 0:
-                    raise await self._closed()
-                moved += answer
+        async for chunk in browse.chunks(connection, self.id, only_odd=True):
+            indexes = [(message.row - 1) % CHUNK_SIZE for message in chunk.messages if wanted.fits(message)]
+            if not indexes:
+                continue
+            answer = await connection.moves.reopen(
+                self.id, chunk.k, _LETTERS[state], indexes if wanted.is_filter else ()
+            )
+            if answer < 0:
+                raise self._closed(await self.status())
+            moved += answer
         if moved:
             connection.feed(self.class_)
-        elif (await self.status()).state == "cancelled":
-            raise await self._closed()
-        return moved
+            return moved
+        status = await self.status()
+        if status.state == "cancelled" or status.expired:
+            raise self._closed(status)
+        return 0
 
     async def hold(self) -> int:
         """Nothing more leaves until release; what is on the wire finishes. Answers how many messages that touches."""
@@ -187,32 +184,59 @@ class Batch:
     async def _connection(self) -> Connection:
         return await self._spool.connection()
 
-    async def _chunks(self, state: State | tuple[State, ...] | None) -> AsyncIterator[browse.Chunk]:
+    def _closed(self, status: BatchStatus) -> InputError:
+        """Nobody can send what was cancelled, or what is past its deadline."""
+        why = "cancelled" if status.state == "cancelled" else "past its deadline"
+        return InputError(f"batch {self.id} is {why}: nothing of it can be tried again.")
+
+
+class Wanted(NamedTuple):
+    """Which messages of a batch somebody asks for."""
+
+    states: tuple[State, ...] | None
+    recipient: str | None
+    domain: str | None
+    reply: str | None
+
+    @classmethod
+    def of(
+        cls, state: State | tuple[State, ...] | None, recipient: str | None, domain: str | None, reply: str | None
+    ) -> Wanted:
+        """Raises InputError for a state that there is not. Addresses are compared as they are stored."""
         states = (state,) if isinstance(state, str) else state
         for name in states or ():
             if name not in STATES:
-                raise InputError(f'no state "{name}": {", ".join(STATES)}')
-        only_odd = states is not None and not set(states) & {"queued", "sent"}
-        async for chunk in browse.chunks(await self._connection(), self.id, only_odd):
-            yield chunk
+                raise InputError(f'no state "{name}": {", ".join(STATES)}.')
+        return cls(
+            tuple(states) if states is not None else None,
+            None if recipient is None else _stored_form(recipient),
+            None if domain is None else _stored_form(f"x@{domain}").rpartition("@")[2],
+            None if reply is None else reply.casefold(),
+        )
 
-    async def _closed(self) -> InputError:
-        status = await self.status()
-        why = "cancelled" if status.state == "cancelled" else "past its deadline"
-        return InputError(f"batch {self.id} is {why}: nothing of it can be tried again")
+    @property
+    def only_odd(self) -> bool:
+        """All of them have an outcome other than sent."""
+        return self.states is not None and not set(self.states) & {"queued", "sent"}
+
+    @property
+    def is_filter(self) -> bool:
+        """Something beside the state decides."""
+        return not (self.recipient is None and self.domain is None and self.reply is None)
+
+    def fits(self, message: MessageStatus) -> bool:
+        if self.states is not None and message.state not in self.states:
+            return False
+        if self.recipient is not None and identity(message.recipient) != self.recipient:
+            return False
+        if self.domain is not None and message.recipient.rpartition("@")[2] != self.domain:
+            return False
+        return self.reply is None or self.reply in (message.reply or "").casefold()
 
 
-def _fits(
-    message: MessageStatus,
-    state: State | tuple[State, ...] | None,
-    recipient: str | None,
-    domain: str | None,
-    reply: str | None,
-) -> bool:
-    if state is not None and message.state not in ((state,) if isinstance(state, str) else state):
-        return False
-    if recipient is not None and message.recipient.casefold() != recipient.casefold():
-        return False
-    if domain is not None and message.recipient.rpartition("@")[2].casefold() != domain.casefold():
-        return False
-    return reply is None or reply.casefold() in (message.reply or "").casefold()
+def _stored_form(address: str) -> str:
+    """As it is compared; a text that is no address fits nobody."""
+    try:
+        return identity(normalise(address.strip()))
+    except AddressError:
+        return identity(address.strip())

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,16 +19,25 @@ from typing import NoReturn
 from mailspool.batch import Batch
 from mailspool.client import browse
 from mailspool.client.connection import Connection
-from mailspool.client.rowfeed import BadRowPolicy, Counted, DuplicatePolicy, RowFeed
-from mailspool.client.single import send_copies
+from mailspool.client.rowfeed import (
+    BadRowPolicy,
+    CheckReport,
+    DuplicatePolicy,
+    Nowhere,
+    RowFeed,
+    check_columns,
+    check_policies,
+    list_options,
+)
+from mailspool.client.single import copies_of, send_copies
 from mailspool.client.specs import literal_spec, template_spec
 from mailspool.client.terms import Terms
-from mailspool.client.upload import Receipt, Upload
+from mailspool.client.upload import before_the_commit, uploading
 from mailspool.content.mime import Compiled
-from mailspool.content.render import missing_sentence, needed_names, uses_row
+from mailspool.content.render import needed_names
 from mailspool.contract.records import Spec
 from mailspool.contract.states import Class, OnUncertain
-from mailspool.errors import ConfigError, InputError
+from mailspool.errors import ConfigError
 from mailspool.lists.reader import Rows, RowSource, open_rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
@@ -39,22 +47,10 @@ from mailspool.status import BatchStatus, SpoolStatus
 Template = Message | EmailMessage | bytes
 _PREVIEW_ID = "b000000000"
 """Stands for the batch's id while its mails are only checked: same length, so the same sizes."""
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `check` found: every row was rendered, nothing was queued."""
-
-    title: str
-    described: str
-    rows: int
-    good: int
-    bad: int
-    duplicates: int
-    total_bytes: int
-
-    def to_dict(self) -> dict[str, object]:
-        return dict(vars(self))
+_ROW_GUESS = 300
+"""Bytes that a row of a list in memory takes in Redis, before any of them was seen."""
+_left_by_a_fork: list[Connection] = []
+"""The parent's connections, kept for ever: to close them here would take them out of the event loop that both share."""
 
 
 class Spool:
@@ -62,9 +58,14 @@ class Spool:
 
     def __init__(self, settings: Settings | None = None, /, **overrides: object) -> None:
         if settings is not None and overrides:
-            raise ConfigError("give Spool either a Settings object or single settings, not both")
+            raise ConfigError("give Spool either a Settings object or single settings, not both.")
+        if settings is not None and not isinstance(settings, Settings):
+            raise ConfigError(
+                'Spool takes a Settings object or single settings by name: Spool(redis_url="redis://...").'
+            )
         self.settings = settings if settings is not None else Settings(**overrides)
         self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._pid = os.getpid()
 
@@ -76,9 +77,11 @@ class Spool:
 
     async def close(self) -> None:
         """Waits for wake-ups that are on their way; the last process out stops the embedded server."""
-        connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            await connection.close()
+        self._notice_fork()
+        async with self._opening:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
 
     async def __aenter__(self) -> Spool:
         await self.open()
@@ -98,16 +101,25 @@ class Spool:
         return opened()
 
     async def connection(self) -> Connection:
-        """The open connection; for Batch, the inline Worker and the command line."""
-        if self._pid != os.getpid():  # forked: the parent's sockets are not ours
-            self._connection, self._opening, self._pid = None, asyncio.Lock(), os.getpid()
+        """The open connection; for Batch and the command line."""
+        self._notice_fork()
         async with self._opening:
             if self._connection is None:
-                self._connection = await Connection.open(self.settings)
+                self._connection, self._loop = await Connection.open(self.settings), asyncio.get_running_loop()
+            elif self._loop is not asyncio.get_running_loop():
+                raise RuntimeError(
+                    "this Spool is open in another event loop: use `async with Spool()` in each, or SyncSpool"
+                )
             return self._connection
 
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            if self._connection is not None:
+                _left_by_a_fork.append(self._connection)
+            self._connection, self._opening, self._pid = None, asyncio.Lock(), os.getpid()
+
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Spool cannot be pickled: make one in each process, and pass batch.id")
+        raise TypeError("a Spool cannot be pickled: make one in each process, and pass batch.id, then spool.batch(id)")
 
     # -- sending
 
@@ -128,10 +140,16 @@ class Spool:
         hold: bool = False,
     ) -> Batch:
         """One message; one copy for each receiver. Literal text, unless `values` are given: then it is a template."""
+        terms = Terms.make(
+            self.settings, class_=class_, key=key, name=name, send_at=send_at, expires_after=expires_after,
+            expires_at=expires_at, on_uncertain=on_uncertain, relay=relay, hold=hold,
+        )  # fmt: skip
         spec, blobs, envelope = literal_spec(message, to, values, self.settings)
-        terms = await self._terms(class_, key, name, send_at, expires_after, expires_at, on_uncertain, relay, hold)
-        receipt = await send_copies(await self.connection(), terms, spec, blobs, envelope, self._content(spec, blobs))
-        return await self._handle(receipt)
+        copies = copies_of(envelope, _compiled(spec, blobs), self.settings.max_message_bytes)
+        with before_the_commit(terms):
+            connection = await self._accepting(terms)
+            receipt = await send_copies(connection, terms, spec, blobs, copies)
+        return Batch(self, receipt)
 
     async def send_batch(
         self,
@@ -154,35 +172,22 @@ class Spool:
         rejects: Path | None = None,
     ) -> Batch:
         """One message a row. All rows are checked, then one commit queues them; with `key` it is safe to run again."""
-        spec, blobs = template_spec(template, self.settings)
-        content, needed = self._content(spec, blobs), needed_names(spec)
-        terms = await self._terms(class_, key, name, send_at, expires_after, expires_at, on_uncertain, relay, hold)
-        options = _list_options(list_options, row_key, spec)
-        async with open_rows(rows, options) as source:
-            feed = self._feed(source, content, needed, duplicates, on_bad_row, with_ids=bool(key), rejects=rejects)
-            upload = Upload(await self.connection(), terms, spec, blobs)
-            try:
-                await upload.begin(_size_of(rows))
-                counted = await feed.run(upload)
-                done = await upload.commit()
-            except BaseException:
-                await asyncio.shield(upload.abandon())
-                raise
-        connection = await self.connection()
-        connection.feed(terms.class_)
-        notices = [] if upload.created else terms.differing(upload.stored_terms)
-        return await self._handle(
-            Receipt(
-                upload.batch,
-                created=upload.created,
-                added=done.added,
-                skipped_known=done.known,
-                skipped_bad=counted.bad,
-                duplicates=counted.duplicates,
-                rejects=counted.rejects,
-                notices=tuple(notices),
-            )
-        )
+        terms = Terms.make(
+            self.settings, class_=class_, key=key, name=name, send_at=send_at, expires_after=expires_after,
+            expires_at=expires_at, on_uncertain=on_uncertain, relay=relay, hold=hold,
+        )  # fmt: skip
+        feeding = _Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
+        async with open_rows(rows, feeding.options) as source:
+            feed = feeding.feed(source, with_ids=key is not None, rejects=rejects)
+            with before_the_commit(terms):
+                connection = await self._accepting(terms)
+                async with uploading(connection, terms, feeding.spec, feeding.blobs) as upload:
+                    await upload.begin(_size_of(rows))
+                    counted = await feed.run(upload)
+                    done = await upload.commit()
+        receipt = upload.receipt(done, counted.bad, counted.duplicates, counted.rejects)
+        connection.feed(receipt.class_)
+        return Batch(self, receipt)
 
     async def check(
         self,
@@ -195,20 +200,17 @@ class Spool:
         list_options: ListOptions | None = None,
     ) -> CheckReport:
         """Everything that `send_batch` does except the commit, and every row is rendered. Needs no Redis."""
-        spec, blobs = template_spec(template, self.settings)
-        content, needed = self._content(spec, blobs), needed_names(spec)
-        async with open_rows(rows, _list_options(list_options, row_key, spec)) as source:
-            feed = self._feed(source, content, needed, duplicates, on_bad_row, with_ids=False, render_all=True)
-            counted = await feed.run(_Nowhere())
-            return _report(source, counted)
+        feeding = _Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
+        async with open_rows(rows, feeding.options) as source:
+            feed = feeding.feed(source, with_ids=False, render_all=True)
+            await feed.run(Nowhere())
+            return feed.report()
 
     # -- looking
 
     async def batch(self, ref: str) -> Batch:
         """By id, unique id prefix (>= 4 characters), "key:<key>" or "last". Raises NotFound."""
-        connection = await self.connection()
-        batch = await browse.find_batch(connection, ref)
-        return await self._handle(Receipt(batch, created=False))
+        return Batch(self, await browse.find_batch(await self.connection(), ref))
 
     async def batches(self, limit: int = 20) -> AsyncIterator[BatchStatus]:
         """The latest first."""
@@ -223,115 +225,61 @@ class Spool:
 
     # -- inside
 
-    async def _handle(self, receipt: Receipt) -> Batch:
-        return await Batch.load(self, receipt)
-
-    async def _terms(
-        self,
-        class_: Class,
-        key: str | None,
-        name: str | None,
-        send_at: datetime | None,
-        expires_after: timedelta | None,
-        expires_at: datetime | None,
-        on_uncertain: OnUncertain | None,
-        relay: str | None,
-        hold: bool,
-    ) -> Terms:
+    async def _accepting(self, terms: Terms) -> Connection:
+        """The connection, if the spool takes a batch on these terms."""
         connection = await self.connection()
-        known = bool(key) and await connection.command("EXISTS", connection.keys.key(str(key))) == 1
-        terms = Terms.make(
-            self.settings,
-            datetime.now().astimezone(),
-            class_=class_,
-            key=key,
-            name=name,
-            send_at=send_at,
-            expires_after=expires_after,
-            expires_at=expires_at,
-            on_uncertain=on_uncertain,
-            relay=relay,
-            hold=hold,
-            known_key=known,
-        )
+        over = terms.over(datetime.now().astimezone())
+        if over is not None and not await browse.is_committed(connection, terms.key):
+            raise over
         await browse.check_relay(connection, terms.relay)
         browse.check_policy(connection, terms.on_uncertain)
-        return terms
+        return connection
 
-    @staticmethod
-    def _content(spec: Spec, blobs: Mapping[str, bytes]) -> Compiled:
-        return Compiled(spec, blobs, batch=_PREVIEW_ID, date_ms=0)
 
-    def _feed(
+class _Feeding:
+    """What a list becomes mails by; checked when it is made."""
+
+    def __init__(
         self,
-        source: RowSource,
-        content: Compiled,
-        needed: frozenset[str],
-        duplicates: DuplicatePolicy,
+        settings: Settings,
+        template: Template,
         on_bad_row: BadRowPolicy,
-        *,
-        with_ids: bool,
-        render_all: bool = False,
-        rejects: Path | None = None,
+        duplicates: DuplicatePolicy,
+        row_key: str | None,
+        options: ListOptions | None,
+    ) -> None:
+        check_policies(on_bad_row, duplicates, row_key)
+        self.spec, self.blobs = template_spec(template, settings)
+        self.options = list_options(options, row_key, self.spec)
+        self._content = _compiled(self.spec, self.blobs)
+        self._needed = needed_names(self.spec)
+        self._on_bad_row: BadRowPolicy = on_bad_row
+        self._duplicates: DuplicatePolicy = duplicates
+        self._max_bytes = settings.max_message_bytes
+
+    def feed(
+        self, source: RowSource, *, with_ids: bool, render_all: bool = False, rejects: Path | None = None
     ) -> RowFeed:
-        _check_columns(source, needed)
+        check_columns(source, self._needed)
         return RowFeed(
             source,
-            content,
-            needed,
-            duplicates=duplicates,
-            on_bad_row=on_bad_row,
+            self._content,
+            self._needed,
+            duplicates=self._duplicates,
+            on_bad_row=self._on_bad_row,
             with_ids=with_ids,
-            max_bytes=self.settings.max_message_bytes,
+            max_bytes=self._max_bytes,
             render_all=render_all,
             rejects=rejects,
         )
 
 
-class _Nowhere:
-    """Where a check's chunks go."""
-
-    async def add(self, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> None:
-        return
-
-
-def _report(source: RowSource, counted: Counted) -> CheckReport:
-    return CheckReport(
-        source.title,
-        source.describe(),
-        counted.read,
-        counted.good,
-        counted.bad,
-        counted.duplicates,
-        counted.bytes_,
-    )
-
-
-def _list_options(given: ListOptions | None, row_key: str | None, spec: Spec) -> ListOptions:
-    options = given or ListOptions()
-    changes: dict[str, object] = {}
-    if row_key is not None:
-        changes["row_key"] = row_key
-    if uses_row(spec):
-        changes["want_exact"] = True
-    if not changes:
-        return options
-    fields = {name: getattr(options, name) for name in ListOptions.__slots__}
-    return ListOptions(**{**fields, **changes})
-
-
-def _check_columns(source: RowSource, needed: frozenset[str]) -> None:
-    """A file without a column that the template surely needs is refused as a whole."""
-    columns = source.columns
-    if columns is None:
-        return
-    for name in sorted(needed - {"email"}):
-        if name not in columns:
-            raise InputError(missing_sentence(name, source.title or "the list", columns))
+def _compiled(spec: Spec, blobs: Mapping[str, bytes]) -> Compiled:
+    return Compiled(spec, blobs, batch=_PREVIEW_ID, date_ms=0)
 
 
 def _size_of(rows: Rows) -> int:
     """A guess of what the rows take in Redis: their file, and as much again for identities and outcomes."""
     if isinstance(rows, Path) and rows.is_file():
         return 3 * rows.stat().st_size
-    return 0
+    return _ROW_GUESS * len(rows) if isinstance(rows, Sized) else 0

@@ -16,12 +16,13 @@ from mailspool.contract.moves import Snapshot
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, BatchState, Class, State
 
+NO_WORKER = "no worker is running"
 _FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
 
 
 def utc(ms: int | str | None) -> datetime | None:
     """Redis' milliseconds as an aware datetime; None for nothing."""
-    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
+    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and int(ms) else None
 
 
 def json_value(value: object) -> object:
@@ -74,11 +75,11 @@ class BatchStatus(_Snapshot):
 
     def __str__(self) -> str:
         counts = [
-            f"{getattr(self, name):,} {name}"
+            f"{getattr(self, name)} {name}"
             for name in ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
             if getattr(self, name) or name == "sent"
         ]
-        return f"{self.total:,}: {', '.join(counts)}"
+        return f"{self.total}: {', '.join(counts)}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class RouteStatus(_Snapshot):
     why: str | None
     until: datetime | None
 
+    def __str__(self) -> str:
+        return f"relay {self.name} {self.state}{f': {self.why}' if self.why else ''}"
+
 
 @dataclass(frozen=True)
 class SpoolStatus(_Snapshot):
@@ -125,6 +129,12 @@ class SpoolStatus(_Snapshot):
     oldest_s: int | None
     routes: tuple[RouteStatus, ...]
     batches: tuple[BatchStatus, ...]
+
+    def __str__(self) -> str:
+        workers = f"{self.workers} {'worker' if self.workers == 1 else 'workers'}" if self.workers else NO_WORKER
+        counts = [f"{self.queued} queued", f"{self.deferred} deferred", f"{self.uncertain} uncertain"]
+        closed = [str(route) for route in self.routes if route.state != "ok"]
+        return "; ".join([f"{self.spool}: {workers}", ", ".join(counts), *closed])
 
 
 @dataclass(frozen=True)
@@ -145,9 +155,7 @@ def batch_status(batch: str, seen: Snapshot, sample: Sample | None = None) -> Ba
     done = stored in ("done", "closed", "purging")
     rate = None if done else _rate(seen, counts, sample)
     waiting_for = None if done else _waiting_for(seen, queued)
-    eta_s = None
-    if rate and queued and not waiting_for and not counts["deferred"]:
-        eta_s = round(queued / rate)
+    eta_s = round(queued / rate) if rate and queued and not waiting_for else None
     bad = counts["failed"] + counts["expired"] + counts["uncertain"]
     return BatchStatus(
         id=batch,
@@ -159,11 +167,11 @@ def batch_status(batch: str, seen: Snapshot, sample: Sample | None = None) -> Ba
         queued=queued,
         **counts,
         created_at=utc(fields_.get("created")),
-        send_at=utc(int(fields_.get("send_at") or 0)),
-        expires_at=utc(int(fields_.get("expires") or 0)),
+        send_at=utc(fields_.get("send_at")),
+        expires_at=utc(fields_.get("expires")),
         started_at=utc(fields_.get("started")),
         finished_at=utc(fields_.get("finished")),
-        next_try=_next_try(seen, queued, counts["deferred"]),
+        next_try=_next_try(seen, counts["deferred"]),
         rate_per_s=rate,
         eta_s=eta_s,
         waiting_for=waiting_for,
@@ -179,7 +187,7 @@ def handled(status: BatchStatus) -> int:
 
 def _state(seen: Snapshot) -> BatchState:
     stored, verdict = seen.batch["state"], seen.batch.get("verdict")
-    if stored in ("closing", "closed") and verdict == "cancelled":
+    if stored in ("closing", "closed", "purging") and verdict == "cancelled":
         return "cancelled"
     if stored in ("done", "closed", "purging"):
         return "done"
@@ -192,9 +200,8 @@ def _state(seen: Snapshot) -> BatchState:
     return "done" if stored == "closing" else "active"
 
 
-def _next_try(seen: Snapshot, queued: int, deferred: int) -> datetime | None:
-    due = seen.earliest_due_ms
-    return utc(due) if due is not None and deferred and not queued and due > seen.now_ms else None
+def _next_try(seen: Snapshot, deferred: int) -> datetime | None:
+    return utc(seen.next_due_ms) if deferred and seen.batch["state"] == "live" else None
 
 
 def _rate(seen: Snapshot, counts: Mapping[str, int], sample: Sample | None) -> float | None:
@@ -213,27 +220,49 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
     fields_ = seen.batch
     if fields_["state"] == "held":
         return "held by you"
+    if fields_["state"] == "loading":
+        return "its rows are still being loaded"
     send_at = int(fields_.get("send_at") or 0)
     if send_at > seen.now_ms:
-        start = cast("datetime", utc(send_at)).astimezone()
-        now = cast("datetime", utc(seen.now_ms)).astimezone()
-        return f"starts {start:%H:%M}" if start.date() == now.date() else f"starts {start:%a %d %b %H:%M}"
+        return f"starts {_local(send_at, seen.now_ms, '%H:%M')}"
     if seen.paused:
         return "the spool is paused"
     if seen.live_workers == 0:
-        return "no worker is running"
+        return NO_WORKER
     if not seen.able_to_serve:
         relay = fields_.get("relay")
         return f"no running worker has the relay {relay}" if relay else "no running worker reads this batch's format"
-    pinned = fields_.get("relay")
-    routes = {name: route for name, route in seen.routes.items() if not pinned or name == pinned}
-    closed = {name: route for name, route in routes.items() if route.get("state", "ok") != "ok"}
-    if routes and len(closed) == len(routes):
-        return "; ".join(f"relay {name} {route['state']}: {route.get('why', '')}" for name, route in closed.items())
+    if closed := _closed_relays(seen):
+        return closed
     due = seen.earliest_due_ms
     if queued == 0 and due is not None and due > seen.now_ms:
-        return f"a later try at {cast('datetime', utc(due)).astimezone():%H:%M:%S}"
+        return f"a later try at {_local(due, seen.now_ms, '%H:%M:%S')}"
     return None
+
+
+def _closed_relays(seen: Snapshot) -> str:
+    """The relays that this batch may use, if not one of them is open; else nothing."""
+    pinned = seen.batch.get("relay")
+    routes = {name: route for name, route in seen.routes.items() if not pinned or name == pinned}
+    if routes and all(route.get("state", "ok") != "ok" for route in routes.values()):
+        return "; ".join(str(route_status(name, route)) for name, route in routes.items())
+    if seen.batch.get("wait_why") == "closed" and int(seen.batch.get("wait_until") or 0) > seen.now_ms:
+        return "no relay that it may use is open"
+    return ""
+
+
+def _local(at_ms: int, now_ms: int, form: str) -> str:
+    """On the reader's clock; with the day if that is another one."""
+    at, now = (datetime.fromtimestamp(ms / 1000, UTC).astimezone() for ms in (at_ms, now_ms))
+    return f"{at:{form}}" if at.date() == now.date() else f"{at:%a %d %b {form}}"
+
+
+def route_status(name: str, told: Mapping[str, str]) -> RouteStatus:
+    """What the workers tell of a relay; nothing is good news."""
+    state = told.get("state", "ok")
+    if state == "ok":
+        return RouteStatus(name, state, None, None)
+    return RouteStatus(name, state, told.get("why") or None, utc(told.get("until")))
 
 
 def message_status(

@@ -1,99 +1,39 @@
 """`SyncSpool` and `SyncBatch`: the same names without await, for scripts, Django, Flask, Celery tasks.
 
-One event loop in one daemon thread per process carries them all: safe from many threads, and after a fork (the child
-notices its new pid and starts a loop and a connection of its own). tests/producer/test_sync.py compares the signatures
-with the async ones.
+One event loop in one daemon thread per process carries them all (client/loop_thread.py): safe from many threads, and
+after a fork. tests/producer/test_sync.py compares the signatures with the async ones.
+Known limit: a program that ends without `close()` leaves an embedded server behind until the next command stops it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from mailspool.batch import Batch, Retryable
-from mailspool.client.rowfeed import BadRowPolicy, DuplicatePolicy
+from mailspool.client.loop_thread import Errands, iterate, pulled, run
+from mailspool.client.rowfeed import BadRowPolicy, CheckReport, DuplicatePolicy
 from mailspool.contract.states import Class, OnUncertain, State
 from mailspool.lists.reader import Rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
 from mailspool.settings import Settings
-from mailspool.spool import CheckReport, Spool
+from mailspool.spool import Spool
 from mailspool.status import BatchStatus, MessageStatus, SpoolStatus
 
-T = TypeVar("T")
 Template = Message | EmailMessage | bytes
-
-
-class _Runner:
-    """The loop of this process."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="mailspool", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[object, object, T]) -> T:
-        """Runs it there; Ctrl-C here cancels it there."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-_lock = threading.Lock()
-_runner: _Runner | None = None
-
-
-def _run(work: Coroutine[object, object, T]) -> T:
-    global _runner
-    with _lock:
-        if _runner is None or _runner.pid != os.getpid():
-            _runner = _Runner()
-        runner = _runner
-    return runner.run(work)
-
-
-def _after_fork() -> None:
-    """The parent's lock may have been held at the fork by a thread that the child does not have."""
-    global _lock, _runner
-    _lock, _runner = threading.Lock(), None
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-class _Done:
-    """The end of an async iterator."""
-
-
-_DONE = _Done()
-
-
-def _iterate(items: AsyncIterator[T]) -> Iterator[T]:
-    async def following() -> T | _Done:
-        try:
-            return await anext(items)
-        except StopAsyncIteration:
-            return _DONE
-
-    while not isinstance(item := _run(following()), _Done):
-        yield item
+_MESSAGES_AT_ONCE = 100
+"""Fetched from the loop in one go: a chunk is there as a whole anyway."""
 
 
 class SyncSpool:
     """`Spool` without await."""
 
     def __init__(self, settings: Settings | None = None, /, **overrides: object) -> None:
-        self._spool = _run(_made(settings, overrides))
+        self._spool = Spool(settings, **overrides)
 
     @property
     def settings(self) -> Settings:
@@ -102,11 +42,11 @@ class SyncSpool:
 
     def open(self) -> None:
         """Optional: it opens at first use."""
-        _run(self._spool.open())
+        run(self._spool.open())
 
     def close(self) -> None:
         """Waits for wake-ups that are on their way."""
-        _run(self._spool.close())
+        run(self._spool.close())
 
     def __enter__(self) -> SyncSpool:
         self.open()
@@ -116,7 +56,9 @@ class SyncSpool:
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a SyncSpool cannot be pickled: make one in each process, and pass batch.id")
+        raise TypeError(
+            "a SyncSpool cannot be pickled: make one in each process, and pass batch.id, then spool.batch(id)"
+        )
 
     def send(
         self,
@@ -136,7 +78,7 @@ class SyncSpool:
     ) -> SyncBatch:
         """See Spool.send."""
         return SyncBatch(
-            _run(
+            run(
                 self._spool.send(
                     message,
                     to=to,
@@ -175,11 +117,12 @@ class SyncSpool:
         rejects: Path | None = None,
     ) -> SyncBatch:
         """See Spool.send_batch."""
+        errands = Errands()
         return SyncBatch(
-            _run(
+            run(
                 self._spool.send_batch(
                     template,
-                    rows,
+                    pulled(rows, errands),
                     class_=class_,
                     on_bad_row=on_bad_row,
                     duplicates=duplicates,
@@ -194,7 +137,8 @@ class SyncSpool:
                     hold=hold,
                     list_options=list_options,
                     rejects=rejects,
-                )
+                ),
+                errands,
             )
         )
 
@@ -209,32 +153,30 @@ class SyncSpool:
         list_options: ListOptions | None = None,
     ) -> CheckReport:
         """See Spool.check."""
-        return _run(
+        errands = Errands()
+        return run(
             self._spool.check(
                 template,
-                rows,
+                pulled(rows, errands),
                 on_bad_row=on_bad_row,
                 duplicates=duplicates,
                 row_key=row_key,
                 list_options=list_options,
-            )
+            ),
+            errands,
         )
 
     def batch(self, ref: str) -> SyncBatch:
         """See Spool.batch."""
-        return SyncBatch(_run(self._spool.batch(ref)))
+        return SyncBatch(run(self._spool.batch(ref)))
 
     def batches(self, limit: int = 20) -> Iterator[BatchStatus]:
         """See Spool.batches."""
-        return _iterate(self._spool.batches(limit))
+        return iterate(self._spool.batches(limit))
 
     def status(self) -> SpoolStatus:
         """See Spool.status."""
-        return _run(self._spool.status())
-
-
-async def _made(settings: Settings | None, overrides: dict[str, object]) -> Spool:
-    return Spool(settings, **overrides)
+        return run(self._spool.status())
 
 
 class SyncBatch:
@@ -262,15 +204,15 @@ class SyncBatch:
 
     def status(self) -> BatchStatus:
         """See Batch.status."""
-        return _run(self._batch.status())
+        return run(self._batch.status())
 
     def wait(self, timeout: float | None = None) -> BatchStatus:
         """See Batch.wait."""
-        return _run(self._batch.wait(timeout))
+        return run(self._batch.wait(timeout))
 
     def progress(self, every: float = 1.0) -> Iterator[BatchStatus]:
         """See Batch.progress."""
-        return _iterate(self._batch.progress(every))
+        return iterate(self._batch.progress(every))
 
     def messages(
         self,
@@ -281,19 +223,19 @@ class SyncBatch:
         reply: str | None = None,
     ) -> Iterator[MessageStatus]:
         """See Batch.messages."""
-        return _iterate(self._batch.messages(state, recipient=recipient, domain=domain, reply=reply))
+        return iterate(self._batch.messages(state, recipient=recipient, domain=domain, reply=reply), _MESSAGES_AT_ONCE)
 
     def message(self, row: int) -> MessageStatus:
         """See Batch.message."""
-        return _run(self._batch.message(row))
+        return run(self._batch.message(row))
 
     def failed(self) -> Iterator[MessageStatus]:
         """See Batch.failed."""
-        return _iterate(self._batch.failed())
+        return iterate(self._batch.failed(), _MESSAGES_AT_ONCE)
 
     def unsent(self) -> Iterator[MessageStatus]:
         """See Batch.unsent."""
-        return _iterate(self._batch.unsent())
+        return iterate(self._batch.unsent(), _MESSAGES_AT_ONCE)
 
     def retry(
         self,
@@ -304,16 +246,16 @@ class SyncBatch:
         reply: str | None = None,
     ) -> int:
         """See Batch.retry."""
-        return _run(self._batch.retry(state, recipient=recipient, domain=domain, reply=reply))
+        return run(self._batch.retry(state, recipient=recipient, domain=domain, reply=reply))
 
     def hold(self) -> int:
         """See Batch.hold."""
-        return _run(self._batch.hold())
+        return run(self._batch.hold())
 
     def release(self) -> int:
         """See Batch.release."""
-        return _run(self._batch.release())
+        return run(self._batch.release())
 
     def cancel(self) -> int:
         """See Batch.cancel."""
-        return _run(self._batch.cancel())
+        return run(self._batch.cancel())

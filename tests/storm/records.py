@@ -40,7 +40,8 @@ class Upload:
     """Rows kept, by chunk; a chunk of known rows only is an empty list."""
     loaded_at: dict[int, int] = field(default_factory=dict)
     known: int = 0
-    first_answer: dict[int, tuple[int, int]] = field(default_factory=dict)
+    going: bool = False
+    """A part of it is collected."""
 
     @property
     def added(self) -> int:
@@ -95,6 +96,8 @@ class Records:
                 self._load(op, now)
             case ops.Commit(), Loaded("OK"):
                 self._commit(op.b, op.u)
+            case ops.Collect(), "MORE":
+                self.uploads[op.u].going = True
             case ops.Collect(), "OK":
                 self.uploads.pop(op.u, None)
             case ops.SendOne(), Sent1("OK") if op.b not in self.batches:
@@ -129,7 +132,6 @@ class Records:
         upload.chunks[op.k] = kept
         upload.loaded_at[op.k] = now
         upload.known += known
-        upload.first_answer[op.k] = (len(kept), known)
 
     def _commit(self, b: str, u: str) -> None:
         upload = self.uploads.get(u)

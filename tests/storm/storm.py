@@ -30,6 +30,8 @@ LONG_MS = (16_000, 16_000, 45_000)
 ROUNDS = 400
 QUICK_ROUNDS = 12
 ZOMBIE_ROUNDS = 30
+CRON = "upkeep:1700000000000"
+"""A job of arq's own, in the same queue."""
 STAYS = frozenset({"workers", "worker", "totals", "turn", "q"})
 """Kinds of keys that outlive all batches."""
 
@@ -47,6 +49,7 @@ class Storm:
     def run(self) -> None:
         for worker in WORKERS:
             self.world.beat(worker)
+        self.world.write(("ZADD", f"{PREFIX}:q:bulk:v1", 1, CRON), ("SET", f"arq:job:{CRON}", 1))
         for _ in range(self.world.dice.randint(200, 450)):
             self._step()
         self._calm()

@@ -16,8 +16,8 @@ from tests.storm.mutants.trial import FAULTS, FIRST_SEED, notice
 from tests.storm.server import Link, Server
 
 STORMS = 60
-"""Tried when the known seed does not show it any more; the rarest needs a chunk that is given back in the same storm as a
-retry that is not yet due, about one storm in thirty."""
+"""Tried when the known seed does not show it any more. The rarest needs a retry that is not due yet in a chunk that is
+given back: about one storm in thirty has it."""
 
 
 @pytest.fixture(scope="module")

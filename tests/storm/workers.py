@@ -32,7 +32,8 @@ class Run:
     worker: str
     rows: int
     todo: list[int]
-    attempts: dict[int, int]
+    before: dict[int, bytes]
+    """What was written of each message when the lease began."""
     until: int
     lost: int
     stopped: bool
@@ -44,6 +45,9 @@ class Run:
     @property
     def suspect(self) -> bool:
         return self.lost >= SUSPECT_RUNS
+
+    def attempts(self, i: int) -> int:
+        return decode_outcome(self.before[i]).attempts if i in self.before else 0
 
 
 def outcome(letter: str, at_ms: int, attempts: int = 0, now: int = 0) -> bytes:
@@ -80,9 +84,10 @@ class Workers:
         rows = len(decode_rows(lease.rows))
         outs = {i: decode_outcome(data) for i, data in lease.outcomes.items()}
         todo = [i for i in range(rows) if i not in outs or (outs[i].state == "d" and outs[i].at_ms <= lease.now_ms)]
-        attempts = {i: outs[i].attempts if i in outs else 0 for i in range(rows)}
         until = lease.now_ms + LEASE_MS
-        return Run(b, k, token, job, c, worker, rows, todo, attempts, until, lease.lost_runs, lease.state != "live")
+        return Run(
+            b, k, token, job, c, worker, rows, todo, dict(lease.outcomes), until, lease.lost_runs, lease.state != "live"
+        )
 
     # -- one step of a run
 
@@ -130,7 +135,7 @@ class Workers:
         if not mine or state != "live" or (run.claimed and not claim_stands):
             run.stopped = True
             if claim_stands:
-                run.buffer.append((i, b""))
+                run.buffer.append((i, run.before.get(i, b"")))
             return
         self._may_go_on_the_wire(run, i)
         run.wire = i
@@ -154,16 +159,15 @@ class Workers:
         end = world.dice.random()
         if end < 0.12:
             if run.claimed:
-                run.buffer.append((i, b""))
+                run.buffer.append((i, run.before.get(i, b"")))
             return
-        run.attempts[i] += 1
         letter, at_ms = "s", world.now
         if end < (0.3 if world.sulky else 0.7):
             self.leaves(run, i)
         else:
             letter = world.pick("dddddfux" if world.sulky else "ddfux")
             at_ms += self._next_try_in() if letter == "d" else 0
-        run.buffer.append((i, outcome(letter, at_ms, run.attempts[i], world.now)))
+        run.buffer.append((i, outcome(letter, at_ms, run.attempts(i) + 1, world.now)))
 
     def _next_try_in(self) -> int:
         world = self.world
@@ -187,7 +191,7 @@ class Workers:
         groups = [(one.b, one.k, one.token, self._waiting(one, claim if one is run else None)) for one in runs]
         if claim is not None:
             b, k, token, waiting = groups[0]
-            groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts[claim], world.now))))
+            groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts(claim), world.now))))
         groups = [*self._zombie_groups(0.1, {(one.b, one.k) for one in runs}), *groups]
         answers = world.do(ops.Record(tuple(groups)))[len(groups) - len(runs) :]
         for one, answer in zip(runs, answers, strict=True):

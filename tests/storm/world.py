@@ -70,6 +70,7 @@ class World:
         self.caller = LinkCaller(link, others)
         self.moves = Moves(self.caller, self.keys)
         self.now = START_MS
+        self.again = AGAIN
         self.claiming = self.chance(0.4)
         self.crashy = self.chance(0.25)
         self.sulky = self.chance(0.25)
@@ -94,7 +95,7 @@ class World:
         self.caller.waiting += commands
         self.db = after_writes(self.db, commands)
 
-    def do(self, op: ops.Op[A], again: float = AGAIN) -> A:
+    def do(self, op: ops.Op[A], again: float | None = None) -> A:
         pre = self.db
         answer = self._send(op)
         post = self.db = self._look(pre)
@@ -102,7 +103,7 @@ class World:
         self.counts[type(op).__name__] += 1
         if op.refused(answer):
             must(pre == post, "a refusal changed something", op, answer, self._difference(pre, post))
-        if op.REPEATABLE and self.dice.random() < again:
+        if op.REPEATABLE and self.dice.random() < (self.again if again is None else again):
             self._send_again(op, answer, post)
         self.records.learn(op, answer, self.now)
         self.auditor.check(Step(op, answer, pre, post, self.now, self.records))

@@ -8,6 +8,7 @@ recorded; chunks are given back; then the connections go. Raises ConfigError (no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -15,6 +16,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
+
+import hiredis
+from redis.exceptions import RedisError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
@@ -30,19 +34,26 @@ from mailspool_worker.contents import Contents
 from mailspool_worker.events import Events
 from mailspool_worker.feeder import Feeder
 from mailspool_worker.job import Delivery, Parts
+from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.redis_wire import RedisWire, open_wire
 from mailspool_worker.refusals import Refusals
 from mailspool_worker.routes.choice import Routes
-from mailspool_worker.routes.route import Route, RouteSettings
+from mailspool_worker.routes.openings import RouteSettings
+from mailspool_worker.routes.route import Route, RouteParts
 from mailspool_worker.schedule import Schedule
-from mailspool_worker.steady import AWAY, SteadyCaller
+from mailspool_worker.steady import SteadyCaller, is_away
+from mailspool_worker.tasks import end
 from mailspool_worker.upkeep import upkeep
 
 _LEAST_SLOTS = 10
 """arq takes jobs only when it polls: slots x 100 / 0.05 s is the most mails a second of a class."""
 _AWAY_S = 5.0
 """An answer that Redis owes for longer: sessions that hold a 354 are let go, nothing new starts."""
+_DIAL_AGAIN_S = 0.1
+_WELL = ("ok", "", 0.0)
+_LAST_WORDS_S = 2.0
+"""What a stop may take beyond `stop_timeout`, twice: to record what it cut off, and to take leave."""
 
 
 class Engine:
@@ -68,8 +79,9 @@ class Engine:
         self._tls = tls
         each = max(_LEAST_SLOTS, settings.max_chunks // 2)
         self._slots: dict[Class, int] = dict.fromkeys(classes, each)
+        self._stopping = False
         self._background: list[asyncio.Task[None]] = []
-        self._published: dict[str, str] = {}
+        self._published: dict[str, tuple[str, str, float]] = {}
 
     @staticmethod
     def refuse_without_relay(settings: Settings) -> None:
@@ -80,33 +92,14 @@ class Engine:
     # -- start
 
     async def open(self) -> None:
-        """The link must be open. Returns when the first tick is done: from then on it works."""
-        keys = Keys(self.settings.key_prefix)
-        self.moves = Moves(SteadyCaller(self.link, self.events), keys)
-        script = scripts(keys.prefix)["record"]
-        self.recorder = Recorder(self._connect_recorder, script, self.clock.boot_s)
-        await self.recorder.open()
-        refusals = Refusals(self.recorder, self.clock, self.events)
-        shared = self._route_settings()
-        self.routes = Routes(
-            {
-                name: Route(relay, shared, self.recorder, refusals, self.clock, self.events)
-                for name, relay in self._relays.items()
-            }
-        )
-        self._arq = arq_redis(self.link.make_pool())
-        self.feeder = Feeder(
-            self.moves, Waker(self._arq, keys), self.link, self.clock, self.events,
-            worker=self.name, classes=tuple(self._slots),
-        )  # fmt: skip
-        contents = Contents(self.link, keys)
-        self.delivery = Delivery(
-            Parts(self.moves, contents, self.routes, self.clock, self.events, self.feeder, self.name)
-        )
-        self.arq_side = ArqSide(
-            self.link, keys, self.events, slots=self._slots, deliver=self.delivery.deliver, upkeep=self._upkeep
-        )
-        await self.feeder.beat(self.fields())
+        """The link must be open. Returns when this worker is known to the others; nothing stays open if that fails."""
+        self._make()
+        try:
+            await self.recorder.open()
+            await self.feeder.beat(self.fields())
+        except BaseException:
+            await self._close_all()
+            raise
         self.arq_side.start()
         self._background = [
             asyncio.create_task(self.feeder.run(self.fields, self.delivery.renew, self.ticked), name="tick"),
@@ -115,6 +108,41 @@ class Engine:
         ]
         for task in self._background:
             task.add_done_callback(self._background_ended)
+
+    def _make(self) -> None:
+        """All parts; no I/O."""
+        keys = Keys(self.settings.key_prefix)
+        self.moves = Moves(SteadyCaller(self.link, self.events), keys)
+        self.recorder = Recorder(self._connect_recorder, scripts(keys.prefix)["record"], self.clock.boot_s, self.events)
+        memory = RenderedMemory(self.settings.max_message_bytes)
+        shared = RouteParts(
+            self._route_settings(), self.recorder, Refusals(self.recorder, self.clock, self.events), memory,
+            self.clock, self.events,
+        )  # fmt: skip
+        self.routes = Routes({name: Route(relay, shared) for name, relay in self._relays.items()})
+        memory.on_room = self._stir_routes
+        self._arq = arq_redis(self.link.make_pool())
+        self.feeder = Feeder(
+            self.moves, Waker(self._arq, keys), self.link, self.clock, self.events,
+            worker=self.name, classes=tuple(self._slots),
+        )  # fmt: skip
+        self.recorder.on_lost = self.feeder.doubt
+        self.recorder.on_failed = self._fail
+        contents = Contents(self.link, keys, self.events)
+        self.delivery = Delivery(
+            Parts(
+                self.moves, contents, self.routes, self.recorder, memory,
+                self.clock, self.events, self.feeder, self.name,
+            )
+        )  # fmt: skip
+        self.arq_side = ArqSide(
+            self.link, keys, self.events, slots=self._slots, deliver=self.delivery.deliver, upkeep=self._upkeep
+        )
+
+    def _stir_routes(self) -> None:
+        """In a turn of its own: whoever made room is in the middle of something."""
+        for route in self.routes:
+            asyncio.get_running_loop().call_soon(route.stir)
 
     def fields(self) -> Mapping[str, Arg]:
         """What this worker offers; the feeder gives it nothing else."""
@@ -147,8 +175,9 @@ class Engine:
         while True:
             try:
                 return await open_wire(self.link.where, on_lost)
-            except (*AWAY, TimeoutError) as error:
+            except (OSError, hiredis.HiredisError) as error:
                 self.events.redis_away(type(error).__name__)
+                await asyncio.sleep(_DIAL_AGAIN_S)
                 await self.link.recover(None)
 
     # -- while it runs
@@ -156,6 +185,7 @@ class Engine:
     async def _watch_routes(self) -> None:
         """Once a second: deadlines and idle sessions; what people should know of the routes goes to Redis."""
         while True:
+            self.recorder.check()
             away = self.recorder.unanswered_s > _AWAY_S
             for route in self.routes:
                 route.tick(redis_away=away)
@@ -167,8 +197,8 @@ class Engine:
         hset = cast("Callable[..., Awaitable[int]]", self.link.redis.hset)
         for route in self.routes:
             name, health = route.relay.name, route.health
-            shown = f"{health.state} {health.why}"
-            if self._published.get(name, "ok ") == shown:
+            shown = (health.state, health.why, health.until_s)
+            if self._published.get(name, _WELL) == shown:
                 continue
             until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
             try:
@@ -176,17 +206,22 @@ class Engine:
                     self.moves.keys.route(name),
                     mapping={"state": health.state, "why": health.why, "until": until_ms, "worker": self.name},
                 )
-            except AWAY:
+            except (RedisError, OSError) as error:
+                if not is_away(error):
+                    self.events.bug("publish routes", error)
                 return  # the next second tries again
             self._published[name] = shown
 
     async def _upkeep(self) -> None:
-        await upkeep(self.link, self.moves, self.clock)
+        await upkeep(self.link, self.moves, self.clock, lambda: self._stopping)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.events.bug(task.get_name(), error)
-            self.failed = error
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failed = error
 
     failed: BaseException | None = None
     """A background task died of something nobody expected; the process had better end."""
@@ -196,44 +231,46 @@ class Engine:
     async def close(self) -> None:
         """In order; takes at most `stop_timeout` and a little."""
         limit_s = self.settings.stop_timeout.total_seconds()
+        self._stopping = True
         self.arq_side.stop_picking()
-        for task in self._background[:1]:
-            task.cancel()  # the tick: no feed, no sweep
+        await end(self._background[:1])  # the tick: no feed, no sweep
         self.delivery.stop_starting()
         for route in self.routes:
             route.stop_starting()
         try:
             async with asyncio.timeout(limit_s):
-                await self.delivery.finished()
-                await self.arq_side.jobs_done()
-                await self.recorder.flushed()
+                await self._all_given_back()
         except TimeoutError:
             for route in self.routes:
                 await route.close()
             self.events.warning("stopped_in_doubt", unrecorded=self.recorder.unrecorded)
             try:
-                async with asyncio.timeout(2.0):
-                    await self.recorder.flushed()
-                    await self.arq_side.jobs_done()
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._all_given_back()
             except TimeoutError:
                 self.events.warning("stopped_unrecorded", unrecorded=self.recorder.unrecorded)
         await self._close_all()
 
+    async def _all_given_back(self) -> None:
+        """Nothing is on the wire, all is recorded, and no chunk is ours."""
+        await self.delivery.finished()
+        await self.arq_side.jobs_done()
+        await self.recorder.flushed()
+
     async def _close_all(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end(self._background)
+        # arq takes leave of Redis for each job that it cancels, which takes long while Redis is away.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self.arq_side.close()
+                await self.delivery.finished()
+                await self.moves.leave(self.name)
         await self.arq_side.close()
         await self.feeder.close()
         await self.delivery.close()
         for route in self.routes:
             await route.close()
         await self.recorder.close()
-        try:
-            async with asyncio.timeout(1.0):
-                await self.moves.leave(self.name)
-        except TimeoutError:
-            self.events.warning("heartbeat_left")  # Redis is away; it fades by itself
         await self._arq.aclose()
 
 

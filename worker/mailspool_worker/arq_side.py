@@ -24,12 +24,15 @@ from mailspool.redis_server.link import Link
 from mailspool.wake import JOB_NAME, arq_redis, deserialize, serialize
 from mailspool_worker.events import Events
 from mailspool_worker.job import BUDGET_S
+from mailspool_worker.tasks import end
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
 
 POLL_S = 0.05
 """Wakes a worker in 31 ms at the median for 20 commands a second and 0.3 % of Redis."""
+_RESTART_S, _RESTART_LIMIT_S = 0.1, 5.0
+"""Between two lives of a Worker, doubling; one that lived longer than the limit starts anew."""
 _READ_LIMIT = 10_000
 """arq never runs more jobs than this over the whole fleet (running ones stay in its zset)."""
 
@@ -58,6 +61,7 @@ class ArqSide:
         self._upkeep = upkeep
         self._workers: dict[Class, ArqWorker] = {}
         self._supervisors: list[asyncio.Task[None]] = []
+        self._picking = True
         logging.getLogger("arq").setLevel(logging.ERROR)  # it logs job arguments, a line a job
 
     def start(self) -> None:
@@ -66,6 +70,7 @@ class ArqSide:
         ]
 
     def stop_picking(self) -> None:
+        self._picking = False
         for worker in self._workers.values():
             worker.allow_pick_jobs = False
 
@@ -78,26 +83,29 @@ class ArqSide:
             await asyncio.wait(running)
 
     async def close(self) -> None:
-        """Cancels the Workers, and what jobs still run."""
-        for supervisor in self._supervisors:
-            supervisor.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        """Cancels the Workers, and what jobs still run; then nobody is left to supervise."""
+        for worker in self._workers.values():
+            await _end(worker)
+        await end(self._supervisors)
 
     async def _supervise(self, class_: Class) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = _RESTART_S
         while True:
             pool = self._link.make_pool()
             worker = self._worker(class_, arq_redis(pool))
+            worker.allow_pick_jobs = self._picking
             self._workers[class_] = worker
+            started_s = loop.time()
             try:
                 await worker.async_run()
-            except asyncio.CancelledError:
-                await _end(worker)
-                raise
             except Exception as error:  # noqa: BLE001 - whatever kills arq's worker, a new one takes its place
                 self._events.arq_restarted(class_, type(error).__name__)
-                await _end(worker)
             finally:
+                await _end(worker)
                 await pool.disconnect()
+            pause_s = _RESTART_S if loop.time() - started_s > _RESTART_LIMIT_S else min(pause_s * 2, _RESTART_LIMIT_S)
+            await asyncio.sleep(pause_s)
             await self._link.recover(None)
 
     def _worker(self, class_: Class, redis: Any) -> ArqWorker:
@@ -113,11 +121,15 @@ class ArqSide:
             except Exception as error:  # noqa: BLE001 - upkeep is idempotent, and tried again in a minute
                 self._events.bug("upkeep", error)
 
+        # Every Worker knows upkeep: arq deletes a job that its finder does not know.
         slow: list[CronJob] = []
         if class_ == next(iter(self._slots)):
             slow = [cron(cast("WorkerCoroutine", upkeep), name="upkeep", second=30, unique=False)]
         return _Slots(
-            [func(cast("WorkerCoroutine", deliver), name=JOB_NAME)],
+            [
+                func(cast("WorkerCoroutine", deliver), name=JOB_NAME),
+                func(cast("WorkerCoroutine", upkeep), name="upkeep"),
+            ],
             queue_name=self._keys.queue(class_),
             redis_pool=redis,
             cron_jobs=slow,
@@ -138,7 +150,4 @@ class ArqSide:
 
 async def _end(worker: ArqWorker) -> None:
     """The jobs of a Worker that is gone must not run on unseen."""
-    tasks = [task for task in (*worker.tasks.values(), worker.main_task) if task is not None and not task.done()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(task for task in (*worker.tasks.values(), worker.main_task) if task is not None)

@@ -70,7 +70,7 @@ def next_outcome(previous: Outcome | None, verdict: Verdict, attempt: Attempt, p
 
 
 def claim(previous: Outcome | None, attempt: Attempt, *, suspect: bool) -> Outcome:
-    """What stands in the records while a claimed message is on its way, and stays there if this process dies with it."""
+    """What stands in the records while a claimed message is on its way, and stays if this process dies with it."""
     outcome = _outcome(CLAIMED, attempt.now_ms, previous, IN_DOUBT, attempt, counts=True)
     outcome.doubts += 1
     if suspect:

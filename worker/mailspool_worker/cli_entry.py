@@ -80,11 +80,13 @@ class _Process:
         try:
             engine = Engine(settings, link, events, classes=self._classes)
             await engine.open()
-            self._greet(engine, events)
-            gc.collect()
-            gc.freeze()  # what was loaded stays: no collection need look at it again
-            code = await self._until_over(engine)
-            await engine.close()
+            try:
+                self._greet(engine, events)
+                gc.collect()
+                gc.freeze()  # what was loaded stays: no collection need look at it again
+                code = await self._until_over(engine)
+            finally:
+                await engine.close()
             events.stopped(exit=code, sent=events.counters.sent, failed=events.counters.failed)
             return code
         finally:

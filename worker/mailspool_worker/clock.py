@@ -1,8 +1,8 @@
 """Redis' clock, as this process knows it. No host's clock decides anything.
 
 Every answer that carries Redis' time is an observation; in between time goes on by CLOCK_BOOTTIME, which counts sleep
-and knows no adjustments. `jumps` counts how often one of the two has jumped: then nobody sweeps for a while (feeder.py),
-whoever made the observation.
+and knows no adjustments. `jumps` counts how often one of the two has jumped, whoever observed it: then nobody sweeps
+for a while (feeder.py).
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
 """The tick: heartbeat, sweep, deadlines, feed; and renewing the leases of this process. No leader: every worker ticks.
 
-After a clock jump, or a gap in which this process saw no Redis, nobody is swept or expired for one lease time, and the
-leases of this process are renewed first: whoever lives gets the chance to say so.
+After a clock jump, a gap in which this process saw no Redis, or a lost connection (Redis may have been started again
+from an older file), nobody is swept or expired for one lease time, and the leases of this process are renewed first:
+whoever lives gets the chance to say so. Both loops outlive everything that redis-py raises.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from redis.exceptions import RedisError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
@@ -16,7 +19,8 @@ from mailspool.redis_server.link import Link
 from mailspool.wake import Waker
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.events import Events
-from mailspool_worker.steady import AWAY
+from mailspool_worker.steady import is_away
+from mailspool_worker.tasks import end
 
 TICK_S = 1.0
 _GAP_S = 5.0
@@ -48,6 +52,8 @@ class Feeder:
         self._wished: set[Class] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._quiet_until_s = 0.0
+        self._in_doubt = False
+        self._jumps_seen = 0
         self._last_tick_s: float | None = None
 
     # -- feeding
@@ -60,8 +66,11 @@ class Feeder:
                 self._feeding = asyncio.create_task(self._feed_wished(), name="feed")
 
     async def _feed_wished(self) -> None:
-        while self._wished:
-            await self.feed(self._wished.pop())
+        try:
+            while self._wished:
+                await self.feed(self._wished.pop())
+        except (RedisError, OSError) as error:
+            self._events.redis_away(type(error).__name__)  # the tick feeds within a second
 
     async def feed(self, class_: Class) -> None:
         fed = await self._moves.feed(class_, FEED_GRACE_MS)
@@ -72,18 +81,24 @@ class Feeder:
     async def beat(self, fields: Mapping[str, Arg]) -> None:
         now_ms = await self._moves.beat(self._worker, fields)
         now_s = self._clock.boot_s()
-        jumped = self._clock.observe(now_ms)
+        self._clock.observe(now_ms)
         gap = self._last_tick_s is not None and now_s - self._last_tick_s > _GAP_S
-        if jumped or gap:
+        if self._clock.jumps != self._jumps_seen or gap:
             self._events.clock_jumped()
-            self._quiet_until_s = now_s + LEASE_MS / 1000
+            self._in_doubt = True
+        self._jumps_seen = self._clock.jumps
         self._last_tick_s = now_s
+
+    def doubt(self) -> None:
+        """Something has happened to Redis: the next tick renews before all else, and sweeps nobody for a while."""
+        self._in_doubt = True
 
     async def tick(self, fields: Mapping[str, Arg], renew: Callable[[], Awaitable[None]]) -> None:
         """One beat of everything. `renew` goes first after a gap."""
-        quiet_before = self._quiet_until_s
         await self.beat(fields)
-        if self._quiet_until_s != quiet_before:
+        if self._in_doubt:
+            self._in_doubt = False
+            self._quiet_until_s = self._clock.boot_s() + LEASE_MS / 1000
             await renew()
         if self._clock.boot_s() >= self._quiet_until_s:
             for class_ in self._classes:
@@ -99,17 +114,26 @@ class Feeder:
         while True:
             try:
                 await self.tick(fields(), renew)
-            except AWAY as error:
-                self._events.redis_away(type(error).__name__)
-                await self._link.recover(None)
-                continue
-            ticked.set()
+            except (RedisError, OSError) as error:
+                await self._survive("tick", error)
+            else:
+                ticked.set()
             await asyncio.sleep(TICK_S)
 
     async def run_renewals(self, renew: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            await renew()
+            try:
+                await renew()
+            except (RedisError, OSError) as error:
+                await self._survive("renewals", error)
+
+    async def _survive(self, where: str, error: Exception) -> None:
+        if is_away(error):
+            self._events.redis_away(type(error).__name__)
+            await self._link.recover(None)
+        else:
+            self._events.bug(where, error)
 
     async def _expire(self) -> None:
         due = await self._link.redis.zrangebyscore(
@@ -123,5 +147,4 @@ class Feeder:
 
     async def close(self) -> None:
         if self._feeding is not None:
-            self._feeding.cancel()
-            await asyncio.gather(self._feeding, return_exceptions=True)
+            await end((self._feeding,))

@@ -1,28 +1,36 @@
 """`deliver`: one fed chunk's way through the worker, as a list of hops.
 
-Called by arq (arq_side.py), once for every feed of a chunk; it always returns. Everything that lasts is in Redis: a
-run that dies anywhere in here is found by the sweep when its lease ends.
+Called by arq (arq_side.py), once for every feed of a chunk; it returns, or is cancelled, but never leaves a run behind:
+`_finish` settles what it could not. Everything that lasts is in Redis: a run that dies anywhere in here is found by the
+sweep when its lease ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 
-from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows
+from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows, encode_outcome
 from mailspool.contract.moves import Leased, Moves, run_token
-from mailspool.contract.states import CHUNK_SIZE, DEFERRED, SUSPECT_RUNS
+from mailspool.contract.states import CHUNK_SIZE, DEFERRED, RENEW_EVERY_S, SUSPECT_RUNS
+from mailspool_worker.attempts import Attempt, claim
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
 from mailspool_worker.events import Events
 from mailspool_worker.feeder import Feeder
+from mailspool_worker.memory import RenderedMemory
+from mailspool_worker.recorder import Recorder
 from mailspool_worker.routes.choice import Blocked, Routes
-from mailspool_worker.runs import Item, Run
+from mailspool_worker.runs import Item, Means, Place, Run
+from mailspool_worker.tasks import end
 
 BUDGET_S = 30.0
 """How long a run may hold a job slot; what is on the wire then goes on without it."""
+_UNREADABLE = Blocked(60_000, "closed", "chunk")
+_AFTER_THE_OTHER = Blocked(2_000, "rate", "chunk")
+"""A suspect chunk while another one is in work here: two at once would share the blame for a crash."""
 
 
 class Parts(NamedTuple):
@@ -31,6 +39,8 @@ class Parts(NamedTuple):
     moves: Moves
     contents: Contents
     routes: Routes
+    recorder: Recorder
+    memory: RenderedMemory
     clock: RedisClock
     events: Events
     feeder: Feeder
@@ -42,10 +52,10 @@ class Delivery:
 
     def __init__(self, parts: Parts) -> None:
         self.runs: set[Run] = set()
-        self._moves, self._contents, self._routes = parts[:3]
-        self._clock, self._events, self._feeder, self._worker = parts[3:]
-        self._detached: set[asyncio.Task[None]] = set()
-        self._one_suspect = asyncio.Lock()
+        self._moves, self._contents, self._routes, self._recorder = parts[:4]
+        self._clock, self._events, self._feeder, self._worker = parts[5:]
+        self._means = Means(self._clock.boot_s, parts.memory, self._take_back)
+        self._finishing: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     # -- the list of hops
@@ -55,47 +65,46 @@ class Delivery:
         if self._stopping:
             return  # the chunk stays fed; the sweep gives it to somebody else
         token = f"{self._worker}.{secrets.token_hex(4)}"
+        ref = (batch, k, run_token(gen, token))
         asked_at_s = self._clock.boot_s()
-        leased = await self._moves.lease(batch, k, gen, token, self._routes.names)
-        if not isinstance(leased, Leased):
-            return
+        run = None
         try:
-            run, items = await self._open_run(batch, k, run_token(gen, token), leased)
-        except DecodeError as error:
-            self._events.chunk_unreadable(batch, k, str(error))
-            await self._moves.settle(batch, k, run_token(gen, token), 60_000, "closed", "chunk")
-            return
-        run.renewed(asked_at_s)
-        self.runs.add(run)
-        try:
-            if leased.lost_runs >= SUSPECT_RUNS:
-                self._events.chunk_suspect(batch, k, leased.lost_runs)
-                async with self._one_suspect:  # two at once would share the blame for a crash
-                    blocked = await self._work(run, items)
-            else:
-                blocked = await self._work(run, items)
+            leased = await self._moves.lease(batch, k, gen, token, self._routes.names)
+            if not isinstance(leased, Leased):
+                return
+            run, items = await self._open_run(ref, leased)
+            self.runs.add(run)
+            run.renewed(asked_at_s)
+            if self._clock.boot_s() - asked_at_s > RENEW_EVERY_S:
+                await self.renew()  # Redis or the attachments took long: does the lease still hold?
+            blocked = await self._work(run, items)
             if run.pending:
-                await self._detach(run, blocked)
+                await self._moves.detach(*ref)
+                self._finish_later(run, blocked)
+                self._feeder.wish(run.class_)  # its place in the window is free
             else:
                 await self._settle(run, blocked)
-        except asyncio.CancelledError:
-            # arq's Worker died, or the job's time is over. Left as it is, its lease would be renewed for ever.
-            run.take_state("stopping")
-            self._go_on_apart(run, None)
-            raise
-        except Exception:
-            run.take_state("stopping")
-            self.runs.discard(run)  # no renewal: the sweep counts a lost run
+        except DecodeError as error:
+            self._events.chunk_unreadable(batch, k, str(error))
+            await self._moves.settle(*ref, *_UNREADABLE)
+        except BaseException:
+            # arq's time limit, its worker's death, our own stop, or a bug: what is on the wire comes to its end, and
+            # the chunk is given back. Without this its lease would be renewed for ever.
+            if run is not None:
+                run.take_state("stopping")
+                self._finish_later(run, None)
+            else:
+                self._later(self._settle_unopened(ref), f"give back {batch}:{k}")
             raise
 
     # -- the hops
 
-    async def _open_run(self, batch: str, k: int, token: str, leased: Leased) -> tuple[Run, list[Item]]:
+    async def _open_run(self, ref: tuple[str, int, str], leased: Leased) -> tuple[Run, list[Item]]:
         """The run, and its items without an outcome or due by Redis' clock."""
+        batch, k, token = ref
         self._clock.observe(leased.now_ms)
         fields = leased.batch
         content = await self._contents.of(batch, fields)
-        holds_doubts = fields.get("claim") == "1"
         run = Run(
             batch,
             k,
@@ -103,14 +112,14 @@ class Delivery:
             "bulk" if fields["class"] == "bulk" else "transactional",
             content,
             first_number=k * CHUNK_SIZE + 1,
-            claiming=holds_doubts or leased.lost_runs >= SUSPECT_RUNS,
-            holds_doubts=holds_doubts,
+            holds_doubts=fields.get("claim") == "1",
+            suspect=leased.lost_runs >= SUSPECT_RUNS,
             expires_ms=int(fields["expires"]),
-            boot_s=self._clock.boot_s,
+            means=self._means,
         )
         run.relay = fields.get("relay", "")
         run.expires_boot_s = self._clock.to_boot_s(run.expires_ms)
-        run.take_state(leased.state)
+        run.take_state("stopping" if self._stopping else leased.state)
         items = []
         for index, row in enumerate(decode_rows(leased.rows)):
             stored = leased.outcomes.get(index)
@@ -118,63 +127,108 @@ class Delivery:
             if previous is None or (previous.state == DEFERRED and previous.at_ms <= leased.now_ms):
                 items.append(Item(run, index, row, previous))
         self._events.chunk_leased(batch, k, len(items))
+        if run.suspect:
+            self._events.chunk_suspect(batch, k, leased.lost_runs)
         return run, items
 
     async def _work(self, run: Run, items: Sequence[Item]) -> Blocked | None:
         """Hands items to routes until all are through, the budget is over, or no route takes more. Why it ended."""
+        if run.suspect and any(other.suspect for other in self.runs if other is not run):
+            return _AFTER_THE_OTHER
         ends_s = self._clock.boot_s() + BUDGET_S
-        todo, blocked = list(items), None
-        while todo and not run.stop:
+        todo, blocked, handed = list(items), None, False
+        while todo and run.may_start_body():
             left_s = ends_s - self._clock.boot_s()
-            todo, blocked, handed = self._routes.hand_out(run, todo, left_s)
-            if not handed:
+            share = todo[:1] if run.suspect else todo
+            placed, stay, blocked = self._routes.assign(run, share, left_s)
+            if not placed:
                 break
-            try:
-                async with asyncio.timeout(max(0.0, left_s)):
-                    await run.quiet()
-            except TimeoutError:
+            handed = True
+            for route, taken in placed:
+                run.hand_out(taken)
+                if not run.suspect or await self._claim(taken[0]):
+                    route.put(taken)
+            if not await self._quiet(run, ends_s):
                 run.withdraw()
                 break
-            todo += run.take_given_back()
+            todo = run.take_given_back() + stay + todo[len(share) :]
+            blocked = None
+            await asyncio.sleep(0)  # whatever gives items back at once must not keep the loop to itself
         if run.stop and run.pending:
-            await self._until_quiet(run, ends_s)
-        return blocked
+            await self._quiet(run, ends_s)
+        if run.withdrawn:
+            self._routes.forget(run)
+        if run.stop or blocked is None:
+            return None
+        return blocked._replace(scope="chunk") if handed else blocked
 
-    async def _until_quiet(self, run: Run, ends_s: float) -> None:
-        """A run that may start nothing more waits for what is on the wire, within its budget."""
+    async def _quiet(self, run: Run, ends_s: float) -> bool:
         try:
             async with asyncio.timeout(max(0.0, ends_s - self._clock.boot_s())):
                 await run.quiet()
         except TimeoutError:
-            return
-
-    async def _detach(self, run: Run, blocked: Blocked | None) -> None:
-        """What is on the wire goes on without the job slot; the process keeps the lease and settles later."""
-        run.detached = True
-        await self._moves.detach(*run.ref)
-        self._go_on_apart(run, blocked)
-
-    def _go_on_apart(self, run: Run, blocked: Blocked | None) -> None:
-        task = asyncio.create_task(self._finish_detached(run, blocked), name=f"detached {run.batch}:{run.k}")
-        self._detached.add(task)
-        task.add_done_callback(self._detached.discard)
-
-    async def _finish_detached(self, run: Run, blocked: Blocked | None) -> None:
-        await run.quiet()
-        await self._settle(run, blocked)
+            return False
+        return True
 
     async def _settle(self, run: Run, blocked: Blocked | None) -> None:
         if run.stop == "LOST":
             self._events.run_lost(run.batch, run.k)
-        elif blocked is None or run.stop:
-            answer = await self._moves.settle(*run.ref)
-            self._events.chunk_settled(run.batch, run.k, answer)
+        elif blocked is None:
+            self._events.chunk_settled(run.batch, run.k, await self._moves.settle(*run.ref))
         else:
-            answer = await self._moves.settle(*run.ref, blocked.later_ms, blocked.why, blocked.scope)
+            answer = await self._moves.settle(*run.ref, *blocked)
             self._events.chunk_settled(run.batch, run.k, f"{answer} {blocked.why}")
         self.runs.discard(run)
         if not self._stopping:
             self._feeder.wish(run.class_)
+
+    # -- what goes on without a job slot
+
+    def _finish_later(self, run: Run, blocked: Blocked | None) -> None:
+        self._later(self._finish(run, blocked), f"finish {run.batch}:{run.k}")
+
+    def _later(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, run: Run, blocked: Blocked | None) -> None:
+        """What is on the wire goes on; the process keeps the lease, and settles when the last reply is in."""
+        try:
+            await run.quiet()
+            await self._settle(run, blocked)
+        except Exception as error:  # noqa: BLE001 - the lease runs out, and the sweep gives the chunk to somebody
+            self._events.bug("settle", error)
+        finally:
+            self.runs.discard(run)
+
+    async def _settle_unopened(self, ref: tuple[str, int, str]) -> None:
+        try:
+            await self._moves.settle(*ref)  # LOST where the lease was never granted
+        except Exception as error:  # noqa: BLE001 - as above
+            self._events.bug("settle", error)
+
+    # -- claims
+
+    async def _claim(self, item: Item) -> bool:
+        """For a suspect chunk, before the message is even rendered. False: it has come to its end already."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        item.claim_asked = True
+        note = claim(item.previous, Attempt(self._clock.now_ms(), "", 0, ""), suspect=True)
+        self._recorder.add(item, encode_outcome(note), _Claim(answer))
+        ours = await answer
+        item.claim_asked = False
+        item.claimed = ours
+        if item.run.stop:
+            item.run.give_back(item)
+        elif not ours:
+            item.run.finished(item)  # something final is known of it
+        return item.place is Place.QUEUED
+
+    def _take_back(self, item: Item) -> None:
+        """Provably not sent: what was known of it before stands again."""
+        value = encode_outcome(item.previous) if item.previous is not None else b""
+        self._recorder.add(item, value, _TAKEN_BACK)
 
     # -- the process
 
@@ -189,8 +243,6 @@ class Delivery:
             if state != "LOST":
                 run.renewed(asked_at_s)
             run.take_state(state)
-            if state == "LOST" and not run.pending:
-                self.runs.discard(run)
 
     def stop_starting(self) -> None:
         self._stopping = True
@@ -198,15 +250,31 @@ class Delivery:
             run.take_state("stopping")
 
     async def finished(self) -> None:
-        """Until no run of this process has anything on the wire."""
-        while self.runs:
+        """Until no run of this process has anything on the wire, and those without a job slot are settled."""
+        while self._finishing or any(run.pending for run in self.runs):
             await asyncio.gather(*(run.quiet() for run in tuple(self.runs)))
-            await asyncio.gather(*tuple(self._detached))
-            await asyncio.sleep(0)
-            if all(not run.pending for run in self.runs) and not self._detached:
-                return
+            if self._finishing:
+                await asyncio.wait(tuple(self._finishing))
 
     async def close(self) -> None:
-        for task in tuple(self._detached):
-            task.cancel()
-        await asyncio.gather(*self._detached, return_exceptions=True)
+        await end(tuple(self._finishing))
+
+
+class _Claim:
+    """Passes the recorder's answer on to whoever waits for it."""
+
+    def __init__(self, answer: asyncio.Future[bool]) -> None:
+        self._answer = answer
+
+    def recorded(self, item: Item, accepted: bool) -> None:
+        if not self._answer.done():
+            self._answer.set_result(accepted)
+
+
+class _TakenBack:
+    def recorded(self, item: Item, accepted: bool) -> None:
+        item.claimed = item.claim_asked = False
+        item.run.came_back(item)
+
+
+_TAKEN_BACK = _TakenBack()

@@ -3,7 +3,9 @@
 Continuous group commit: while one call is in flight the next group gathers; one call in flight at a time (two bought
 nothing under fsync). Sessions add outcomes and are told by callback; there is no task and no future a mail.
 While Redis is away outcomes wait in memory, and the call that was in flight is sent again first: `record` may be sent
-twice. Known limit: what waits at a stop that outlives `stop_timeout` is lost with the process (then a crash's promise).
+twice. An answer that is owed for 10 s means a connection that nobody answers any more: a new one is made.
+Raises nothing; `on_failed` is told what ends it for good (a Redis that is no longer ours).
+Known limit: what waits at a stop that outlives `stop_timeout` is lost with the process (then a crash's promise).
 """
 
 from __future__ import annotations
@@ -16,11 +18,17 @@ import hiredis
 
 from mailspool.contract.moves import Answer, Arg, Recorded, parse_recorded
 from mailspool.contract.scripts import Script
+from mailspool_worker.events import Events
 from mailspool_worker.redis_wire import RedisWire
 from mailspool_worker.runs import Item, Run
+from mailspool_worker.tasks import end
 
 _GROUP_LIMIT = 500
 """Keeps one script call below about 5 ms of the server."""
+_SILENT_S = 10.0
+"""As redis-py's connections (redis_server/pool.py): a server that is frozen or out of reach sends no end of its own."""
+_AFTER_ERROR_S = 0.5
+"""A server that answers with errors (memory, disk) is asked again, but not as fast as it can answer."""
 
 Connect = Callable[[Callable[[], None]], Awaitable[RedisWire]]
 
@@ -43,14 +51,20 @@ class _Note:
 class Recorder:
     """`connect` opens the recorder's own wire and waits out an outage; `script` is the record move."""
 
-    def __init__(self, connect: Connect, script: Script, boot_s: Callable[[], float]) -> None:
+    def __init__(self, connect: Connect, script: Script, boot_s: Callable[[], float], events: Events) -> None:
+        self.on_lost: Callable[[], None] = _nobody
+        """Called when the connection went: whatever happened to Redis, somebody should look."""
+        self.on_failed: Callable[[BaseException], None] = _nobody_knows
         self._connect = connect
         self._script = script
         self._boot_s = boot_s
+        self._events = events
         self._wire: RedisWire | None = None
         self._waiting: list[_Note] = []
         self._flying: list[_Note] = []
         self._asked_at_s = 0.0
+        self._sent_at_s = 0.0
+        self._refused = False
         self._scheduled = False
         self._reconnecting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -83,11 +97,15 @@ class Recorder:
         """Until everything added so far is recorded."""
         await self._empty.wait()
 
+    def check(self) -> None:
+        """Once a second: gives up a connection on which an answer is owed for too long."""
+        if self._flying and self._wire is not None and self._boot_s() - self._sent_at_s > _SILENT_S:
+            self._wire.abort()
+
     async def close(self) -> None:
         self._closed = True
         if self._reconnecting is not None:
-            self._reconnecting.cancel()
-            await asyncio.gather(self._reconnecting, return_exceptions=True)
+            await end((self._reconnecting,))
         if self._wire is not None:
             self._wire.abort()
 
@@ -112,20 +130,27 @@ class Recorder:
             for note in notes:
                 command.append(note.item.index)
                 command.append(note.value)
+        self._sent_at_s = self._boot_s()
         wire = self._wire
         wire.send(command, lambda answer: self._told(wire, by_run, answer))
 
     def _told(self, wire: RedisWire, by_run: dict[Run, list[_Note]], answer: Answer) -> None:
         if isinstance(answer, Exception):
             # LOADING, NOSCRIPT after a restart, OOM, a full disk: none says that the outcomes are wrong. Keep them.
+            self._refused = True
+            self._events.redis_away(str(answer).partition(" ")[0][:30])
             wire.abort()
             return
+        answers = parse_recorded(answer)
         self._flying = []
-        for (run, notes), recorded in zip(by_run.items(), parse_recorded(answer), strict=True):
+        for (run, notes), recorded in zip(by_run.items(), answers, strict=True):
             run.take_state(_run_state(recorded))
             refused = recorded.refused
             for note in notes:
-                note.listener.recorded(note.item, recorded.kind != "GONE" and note.item.index not in refused)
+                try:
+                    note.listener.recorded(note.item, recorded.kind != "GONE" and note.item.index not in refused)
+                except Exception as error:  # noqa: BLE001 - a bug in one session must not keep the others waiting
+                    self._events.bug("recorded", error)
         if self._waiting:
             if not self._scheduled:
                 self._scheduled = True
@@ -139,8 +164,18 @@ class Recorder:
         self._wire = None
         if not self._closed and (self._reconnecting is None or self._reconnecting.done()):
             self._reconnecting = self._loop.create_task(self._reconnect(), name="recorder reconnects")
+            self._reconnecting.add_done_callback(self._reconnected)
+            self.on_lost()
+
+    def _reconnected(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._events.bug("recorder reconnects", error)
+            self.on_failed(error)
 
     async def _reconnect(self) -> None:
+        if self._refused:
+            self._refused = False
+            await asyncio.sleep(_AFTER_ERROR_S)
         self._wire = await self._dial()
         if self._flying:
             self._send()
@@ -152,12 +187,19 @@ class Recorder:
             wire = await self._connect(self._lost)
             try:
                 await wire.ask("SCRIPT", "LOAD", self._script.text)
-            except (OSError, TimeoutError, hiredis.HiredisError):
-                wire.abort()
-                await asyncio.sleep(0.1)  # it took a connection but not a command: a server that is starting
+            except (OSError, hiredis.HiredisError):
+                pass
             else:
                 if not wire.is_closed:
                     return wire
+            wire.abort()
+            await asyncio.sleep(0.1)  # it took a connection but not a command: a server that is starting
+
+
+def _nobody() -> None: ...
+
+
+def _nobody_knows(_error: BaseException) -> None: ...
 
 
 def _run_state(recorded: Recorded) -> str:

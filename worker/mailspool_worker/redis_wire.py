@@ -43,6 +43,9 @@ class RedisWire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         while (answer := self._reader.gets()) is not False:
+            if not self._waiting:
+                self.abort()  # an answer that nobody asked for: from here on none could be told from another
+                return
             self._waiting.popleft()(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -96,8 +99,12 @@ async def open_wire(address: RedisAddress, on_lost: Callable[[], None]) -> Redis
                 ssl=tls,
                 server_hostname=address.host if tls else None,
             )
-    if address.password:
-        await wire.ask("AUTH", *((address.username,) if address.username else ()), address.password)
-    if address.db:
-        await wire.ask("SELECT", address.db)
+    try:
+        if address.password:
+            await wire.ask("AUTH", *((address.username,) if address.username else ()), address.password)
+        if address.db:
+            await wire.ask("SELECT", address.db)
+    except BaseException:
+        wire.abort()
+        raise
     return wire

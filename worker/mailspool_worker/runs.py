@@ -198,7 +198,7 @@ class Run:
             self._quiet.clear()
 
     def withdraw(self) -> None:
-        """Gives back what is not on the wire. A session that holds a 354 for such an item aborts when it comes to it."""
+        """Gives back what is not on the wire. A session that holds a 354 for it aborts when it comes to it."""
         for item in self._out:
             if item.place in (Place.QUEUED, Place.ENVELOPE):
                 self.withdrawn = True

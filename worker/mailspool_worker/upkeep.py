@@ -5,7 +5,7 @@ In bounded slices, so that nobody waits for it; several workers may do it at onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED
@@ -17,20 +17,21 @@ _SLICES = 200
 _A_ROUND = 50
 
 
-async def upkeep(link: Link, moves: Moves, clock: RedisClock) -> None:
+async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[], bool]) -> None:
+    """One round. It stops between two slices once `over()`: a worker that shall end does not wait for it."""
     now_ms = clock.now_ms()
     for upload in await _first(link, moves.keys.loading, now_ms - UPLOAD_ABANDONED_MS):
         for _ in range(_SLICES):
-            if await moves.collect(upload) != "MORE":
+            if over() or await moves.collect(upload) != "MORE":
                 break
     for batch in await _first(link, moves.keys.retire, now_ms):
         for _ in range(_SLICES):
-            if await moves.purge(batch) != "MORE":
+            if over() or await moves.purge(batch) != "MORE":
                 break
     for class_ in CLASSES:
         for version in VERSIONS_SERVED:
             start = 0
-            while start >= 0:
+            while start >= 0 and not over():
                 start = await moves.broom(class_, version, start)
 
 

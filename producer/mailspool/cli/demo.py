@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -72,14 +73,14 @@ def demo(
 
     async def main(signals: Signals) -> int:
         try:
-            return await _demo(ask, count, keep)
+            return await _demo(ask, count, keep, signals)
         except asyncio.CancelledError:
             raise Interrupted("Stopped; nothing is left behind.", signals.exit_code) from None
 
     return interrupt.run(main, fast=True)
 
 
-async def _demo(ask: Ask, count: int, keep: Path | None) -> int:
+async def _demo(ask: Ask, count: int, keep: Path | None, signals: Signals) -> int:
     from mailspool.cli import demo_mail
     from mailspool.cli.live import follow
     from mailspool.cli.queueing import delivering
@@ -90,10 +91,9 @@ async def _demo(ask: Ask, count: int, keep: Path | None) -> int:
         options = ReceiverOptions(hostname="receiver.example.org", keep=keep, remember_log=False)
         receiver = await stack.enter_async_context(Receiver(options=options))
         settings = stack.enter_context(_own_settings(receiver.url))
+        signals.last_chore = lambda: _sweep(settings.data_dir)
         spool = await stack.enter_async_context(Spool(settings))
-        ask.say.note(
-            f"a queue in a temporary folder, a receiver that misbehaves on {receiver.url}; nothing leaves here"
-        )
+        ask.say.note(_introduction(count, receiver.url))
         batch = await spool.send_batch(demo_mail.message(), demo_mail.rows(count), name="demo", key="demo")
         async with delivering(settings):
             status = await follow(ask.say, batch, None)
@@ -127,6 +127,15 @@ def _own_settings(relay_url: str) -> Iterator[Settings]:
     finally:
         os.environ.update(others)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(data_dir: Path) -> None:
+    """After a second Ctrl-C: the server of a spool that nobody will use again ends by force, and its folder goes."""
+    from mailspool.redis_server import process
+
+    with suppress(FileNotFoundError):  # it was never started
+        process.send_signal(process.holders(data_dir), signal.SIGKILL)
+    shutil.rmtree(data_dir.parent, ignore_errors=True)
 
 
 def _introduction(count: int, url: str) -> str:

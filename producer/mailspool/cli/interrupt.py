@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Final, TypeVar
 
 from mailspool.cli.failures import Interrupted
@@ -21,11 +21,12 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 class Signals:
-    """Which signal came, and what to say if a second one does."""
+    """Which signal came, and what to do and say if a second one does."""
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.last_words = "stopped at once"
+        self.last_words = "Stopped at once."
+        self.last_chore: Callable[[], None] = lambda: None
 
     @property
     def exit_code(self) -> int:
@@ -37,6 +38,7 @@ class Signals:
             self.first = number
             cancel()
             return
+        self.last_chore()
         end = _SHOW_CURSOR if sys.stderr.isatty() else ""
         sys.stderr.write(f"{end}\n{self.last_words}\n")
         sys.stderr.flush()
@@ -69,20 +71,3 @@ def _fast_loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
     return uvloop.new_event_loop()
-
-
-async def finish(work: Awaitable[T]) -> T:
-    """`work` to its end, also while this task is being cancelled; the cancellation follows then."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise
-            cancelled = True
-    if cancelled:
-        task.exception()
-        raise asyncio.CancelledError
-    return task.result()

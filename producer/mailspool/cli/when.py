@@ -55,7 +55,7 @@ def when(text: str, now: datetime, zone: tzinfo | None = None) -> Moment:
     try:
         return Moment(after=duration(text.removeprefix("+")))
     except ValueError as error:
-        words = str(error) if "unit" in str(error) or "ten years" in str(error) else WHEN_WORDS
+        words = str(error) if "unit is missing" in str(error) or "ten years" in str(error) else WHEN_WORDS
         raise ValueError(words) from None
 
 

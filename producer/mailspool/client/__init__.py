@@ -7,6 +7,7 @@ rowfeed.py     checked rows -> chunks
 upload.py      begin, load, commit
 single.py      one mail in one round trip
 browse.py      reading batches and messages
+loop_thread.py the loop behind SyncSpool, and the threads that wait for it
 """
 
 from __future__ import annotations

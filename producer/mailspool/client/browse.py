@@ -1,6 +1,7 @@
 """Reading a spool: batches by reference, messages by chunk, the whole at a glance. Changes nothing.
 
 Called by Spool and Batch. Raises NotFound, InputError (a pinned relay that no live worker has), SpoolUnsafe.
+Known limit: the age of the oldest waiting mail is looked for among the latest batches and those that expire first.
 """
 
 from __future__ import annotations
@@ -8,16 +9,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
 
-from mailspool.client.connection import Connection
+from mailspool.client.connection import Connection, as_fields
+from mailspool.client.upload import Receipt
 from mailspool.content.mime import Compiled
 from mailspool.contract.codec import decode_rows, decode_spec
-from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, OnUncertain
+from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, Class, OnUncertain
 from mailspool.errors import InputError, NotFound, SpoolUnsafe
-from mailspool.status import BatchStatus, MessageStatus, RouteStatus, SpoolStatus, batch_status, message_status, utc
+from mailspool.status import (
+    BatchStatus,
+    MessageStatus,
+    RouteStatus,
+    SpoolStatus,
+    batch_status,
+    message_status,
+    route_status,
+    utc,
+)
 
 _PREFIX_LEAST = 4
 _AT_ONCE = 20
-"""Chunks fetched in one round trip."""
+"""Chunks fetched in one round trip, if their rows are small."""
+_BYTES_AT_ONCE = 4 * 1024 * 1024
+_OLDEST_AMONG = 50
 
 
 class Chunk(NamedTuple):
@@ -27,31 +40,44 @@ class Chunk(NamedTuple):
     messages: list[MessageStatus]
 
 
-async def find_batch(connection: Connection, ref: str) -> str:
-    """The id behind an id, a unique prefix of at least 4 characters, "key:<key>" or "last"."""
+async def find_batch(connection: Connection, ref: str) -> Receipt:
+    """The batch behind an id, a unique prefix of at least 4 characters, "key:<key>" or "last"."""
+    batch = await _find_id(connection, ref)
+    found = await connection.command("HMGET", connection.keys.batch(batch), "class", "name", "key")
+    class_, name, key = (value.decode() if value else "" for value in cast("list[bytes | None]", found))
+    if not class_:  # purged this very moment
+        raise no_batch(connection, ref)
+    return Receipt(batch, cast("Class", class_), name, key or None, created=False)
+
+
+def no_batch(connection: Connection, ref: str, more: str = "") -> NotFound:
+    return NotFound(f'no batch "{ref[:60]}" in {connection.link.name}.{more}', code="no_such_batch")
+
+
+async def _find_id(connection: Connection, ref: str) -> str:
     keys = connection.keys
     if ref == "last":
-        found = await latest(connection, 1)
-        if found:
-            return found[0]
+        for batch in await latest(connection, 1):
+            return batch
         raise NotFound(f"no batches in {connection.link.name} yet.", code="no_such_batch")
     if ref.startswith("key:"):
-        batch = await connection.command("GET", keys.key(ref[4:]))
-        if batch is None:
-            raise NotFound(f'no batch with the key "{ref[4:]}" in {connection.link.name}.', code="no_such_batch")
-        return cast("bytes", batch).decode()
+        found = await connection.command("GET", keys.key(ref[4:]))
+        if found is None:
+            raise NotFound(f'no batch with the key "{ref[4:64]}" in {connection.link.name}.', code="no_such_batch")
+        return cast("bytes", found).decode()
     if await connection.command("ZSCORE", keys.ids, ref) is not None:
         return ref
-    found = []
+    names: list[str] = []
     if len(ref) >= _PREFIX_LEAST:
-        found = await connection.strings("ZRANGEBYLEX", keys.ids, f"[{ref}", f"[{ref}\xff", "LIMIT", 0, 3)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NotFound(f'"{ref}" is the beginning of several batches: {", ".join(found)} ...', code="no_such_batch")
-    raise NotFound(
-        f'no batch "{ref}" in {connection.link.name}.{await _latest_words(connection)}', code="no_such_batch"
-    )
+        names = await connection.strings("ZRANGEBYLEX", keys.ids, f"[{ref}", f"[{ref}\xff", "LIMIT", 0, 4)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        more = " ..." if len(names) > 3 else ""
+        raise NotFound(
+            f'"{ref[:60]}" is the beginning of several batches: {", ".join(names[:3])}{more}', code="no_such_batch"
+        )
+    raise no_batch(connection, ref, await _latest_words(connection))
 
 
 async def _latest_words(connection: Connection) -> str:
@@ -63,9 +89,18 @@ async def _latest_words(connection: Connection) -> str:
     return ""
 
 
+async def is_committed(connection: Connection, key: str) -> bool:
+    """Does this key have its batch, so that the first call's terms stand?"""
+    batch = await connection.command("GET", connection.keys.key(key)) if key else None
+    if batch is None:
+        return False
+    state = await connection.command("HGET", connection.keys.batch(cast("bytes", batch).decode()), "state")
+    return state not in (None, b"loading")
+
+
 async def latest(connection: Connection, limit: int) -> list[str]:
     """Ids of committed batches, the youngest first."""
-    return await connection.strings("ZREVRANGE", connection.keys.batches, 0, limit - 1)
+    return await connection.strings("ZREVRANGE", connection.keys.batches, 0, limit - 1) if limit > 0 else []
 
 
 async def status_of(connection: Connection, batch: str) -> BatchStatus | None:
@@ -75,14 +110,7 @@ async def status_of(connection: Connection, batch: str) -> BatchStatus | None:
 
 async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
     """Counts from the class totals, so that it costs the same with a million batches."""
-    keys = connection.keys
-    totals = {"total": 0, "n_deferred": 0, "n_uncertain": 0, "final": 0}
-    for class_ in CLASSES:
-        for name, number in (await connection.fields(keys.totals(class_))).items():
-            if name in totals:
-                totals[name] += int(number)
-            elif name != "n_claimed":
-                totals["final"] += int(number)
+    totals = await _totals(connection)
     batches = []
     for batch in await latest(connection, limit):
         status = await status_of(connection, batch)
@@ -93,13 +121,23 @@ async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
         spool=connection.link.name,
         durability=connection.link.promise,
         workers=len(workers),
-        queued=totals["total"] - totals["final"] - totals["n_deferred"] - totals["n_uncertain"],
+        queued=totals["total"] - totals["ended"] - totals["n_deferred"] - totals["n_uncertain"],
         deferred=totals["n_deferred"],
         uncertain=totals["n_uncertain"],
         oldest_s=await _oldest_s(connection, batches),
         routes=await _routes(connection, workers),
         batches=tuple(batches),
     )
+
+
+async def _totals(connection: Connection) -> dict[str, int]:
+    """A claimed message counts as queued."""
+    totals = {"total": 0, "n_deferred": 0, "n_uncertain": 0, "ended": 0}
+    for answer in await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in CLASSES]):
+        for name, number in as_fields(answer).items():
+            if name != "n_claimed":
+                totals[name if name in totals else "ended"] += int(number)
+    return totals
 
 
 async def now_ms(connection: Connection) -> int:
@@ -113,40 +151,39 @@ async def live_workers(connection: Connection) -> list[str]:
 
 
 async def _oldest_s(connection: Connection, batches: Sequence[BatchStatus]) -> int | None:
-    waiting = [status.created_at for status in batches if not status.done and status.created_at is not None]
-    if not waiting:
-        return None
-    return max(0, round(await now_ms(connection) / 1000 - min(waiting).timestamp()))
+    """Of batches with equal lifetimes the oldest expires first."""
+    keys = connection.keys
+    first = await connection.strings("ZRANGE", keys.deadline, 0, _OLDEST_AMONG - 1)
+    stored = await connection.commands([("HGET", keys.batch(batch), "created") for batch in first])
+    created = [utc(int(at_ms)) for at_ms in cast("list[bytes | None]", stored) if at_ms]
+    created += [status.created_at for status in batches if not status.done]
+    times = [when.timestamp() for when in created if when is not None]
+    return max(0, round(await now_ms(connection) / 1000 - min(times))) if times else None
 
 
 async def _relays_of(connection: Connection, workers: Sequence[str]) -> list[str]:
-    names: dict[str, None] = {}
-    for worker in workers:
-        offered = await connection.command("HGET", connection.keys.worker(worker), "relays")
-        if offered is not None:
-            names.update(dict.fromkeys(cast("bytes", offered).decode().split(",")))
-    return list(names)
+    """What they offer, each name once."""
+    offered = await connection.commands([("HGET", connection.keys.worker(worker), "relays") for worker in workers])
+    lists = (names.decode().split(",") for names in cast("list[bytes | None]", offered) if names)
+    return list(dict.fromkeys(name for names in lists for name in names if name))
 
 
 async def _routes(connection: Connection, workers: Sequence[str]) -> tuple[RouteStatus, ...]:
-    routes = []
-    for name in await _relays_of(connection, workers):
-        told = await connection.fields(connection.keys.route(name))
-        state = told.get("state", "ok")
-        closed = state != "ok"
-        routes.append(
-            RouteStatus(name, state, told.get("why") if closed else None, utc(told.get("until")) if closed else None)
-        )
-    return tuple(routes)
+    names = await _relays_of(connection, workers)
+    answers = await connection.commands([("HGETALL", connection.keys.route(name)) for name in names])
+    return tuple(route_status(name, as_fields(answer)) for name, answer in zip(names, answers, strict=True))
 
 
 async def check_relay(connection: Connection, relay: str) -> None:
-    """A pinned name that nobody has is a typing error, if there are workers to ask."""
+    """A pinned name that nobody has is a typing error: asked of the live workers, else of our own settings."""
     if not relay:
         return
-    known = await _relays_of(connection, await live_workers(connection)) or list(connection.settings.relay_table())
+    known = await _relays_of(connection, await live_workers(connection))
+    who = "the running workers have"
+    if not known:
+        known, who = list(connection.settings.relays), "the settings have"
     if known and relay not in known:
-        raise InputError(f'no relay "{relay}": the running workers have {", ".join(known)}')
+        raise InputError(f'no relay "{relay}": {who} {", ".join(known)}. Nothing was queued.', code="no_such_relay")
 
 
 def check_policy(connection: Connection, on_uncertain: OnUncertain) -> None:
@@ -155,7 +192,7 @@ def check_policy(connection: Connection, on_uncertain: OnUncertain) -> None:
     if on_uncertain == "hold" and not (facts.durability == "fsync" and facts.durability_proven):
         raise SpoolUnsafe(
             f'on_uncertain="hold" needs a Redis that is known to fsync every write (appendfsync always); '
-            f"{connection.link.name} is {connection.link.promise}. Nothing was queued.",
+            f"{connection.link.name}: {connection.link.promise}. Nothing was queued.",
             hint='set appendfsync always, or on_uncertain="resend"',
         )
 
@@ -165,28 +202,46 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
     keys = connection.keys
     fields = await connection.fields(keys.batch(batch))
     if not fields:
-        raise NotFound(f'no batch "{batch}" in {connection.link.name}.', code="no_such_batch")
-    verdict = fields.get("verdict") if fields.get("state") == "closed" else None
-    stored = await connection.command("GET", keys.spec(batch))
-    content = Compiled(decode_spec(cast("bytes", stored)), {}, batch=batch, date_ms=0) if stored else None
-    source = keys.odd(batch) if only_odd and verdict is None else keys.rows(batch)
-    names = await connection.strings("SMEMBERS" if source == keys.odd(batch) else "HKEYS", source)
+        raise no_batch(connection, batch)
+    verdict = fields.get("verdict") if fields.get("state") in ("closed", "purging") else None
+    content = await _content_of(connection, batch)
+    if only_odd and verdict is None:
+        names = await connection.strings("SMEMBERS", keys.odd(batch))
+    else:
+        names = await connection.strings("HKEYS", keys.rows(batch))
     numbers = sorted(int(name) for name in names)
     if row is not None:
         numbers = [k for k in numbers if k == (row - 1) // CHUNK_SIZE]
-    for start in range(0, len(numbers), _AT_ONCE):
-        for k in numbers[start : start + _AT_ONCE]:
-            data = await connection.command("GET", keys.chunk(batch, k))
-            if data is None:
-                continue  # purged meanwhile
-            outcomes = {int(i): value for i, value in (await connection.hash(keys.out(batch, k))).items()}
-            messages = []
-            for index, stored_row in enumerate(decode_rows(cast("bytes", data))):
-                number = k * CHUNK_SIZE + index + 1
-                message_id = content.message_id(stored_row, number) if content is not None else ""
-                messages.append(
-                    message_status(
-                        batch, number, stored_row.recipient, outcomes.get(index), verdict=verdict, message_id=message_id
-                    )
-                )
-            yield Chunk(k, messages)
+    start, at_once = 0, 1
+    while group := numbers[start : start + at_once]:
+        start += len(group)
+        wanted = [("GET", keys.chunk(batch, k)) for k in group] + [("HGETALL", keys.out(batch, k)) for k in group]
+        answers = await connection.commands(wanted)
+        rows, outcomes = answers[: len(group)], answers[len(group) :]
+        size = sum(len(cast("bytes", data)) for data in rows if data is not None)
+        at_once = max(1, min(_AT_ONCE, 2 * at_once, _BYTES_AT_ONCE * len(group) // max(1, size)))
+        for k, data, outs in zip(group, rows, outcomes, strict=True):
+            if data is not None:  # else purged meanwhile
+                decoded = {int(i): value for i, value in cast("dict[bytes, bytes]", outs).items()}
+                yield Chunk(k, _messages(batch, k, cast("bytes", data), decoded, verdict, content))
+
+
+async def _content_of(connection: Connection, batch: str) -> Compiled | None:
+    """For the Message-IDs alone: attachments need not be fetched for them."""
+    stored = await connection.command("GET", connection.keys.spec(batch))
+    if stored is None:
+        return None
+    spec = decode_spec(cast("bytes", stored))
+    return Compiled(spec, {item.sha: b"" for item in spec.attachments}, batch=batch, date_ms=0)
+
+
+def _messages(
+    batch: str, k: int, data: bytes, outcomes: dict[int, bytes], verdict: str | None, content: Compiled | None
+) -> list[MessageStatus]:
+    found = []
+    for index, row in enumerate(decode_rows(data)):
+        n = k * CHUNK_SIZE + index + 1
+        message_id = content.message_id(row, n) if content is not None else ""
+        stored = outcomes.get(index)
+        found.append(message_status(batch, n, row.recipient, stored, verdict=verdict, message_id=message_id))
+    return found

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from mailspool.content.mime import Compiled
-from mailspool.content.render import RenderError, missing_sentence
+from mailspool.content.render import RenderError, missing_sentence, uses_row
 from mailspool.contract.codec import encode_row, wire_values
-from mailspool.contract.records import Row
+from mailspool.contract.records import Row, Spec
 from mailspool.contract.states import CHUNK_SIZE
+from mailspool.errors import InputError
 from mailspool.lists.duplicates import Duplicates
 from mailspool.lists.problems import ListProblems
 from mailspool.lists.reader import RowSource
 from mailspool.lists.rejects import Rejects
-from mailspool.lists.rows import BadRow, Item, ListRow
+from mailspool.lists.rows import BadRow, Item, ListOptions, ListRow
+from mailspool.lists.values import with_article
 
 DuplicatePolicy = Literal["refuse", "first", "all"]
 BadRowPolicy = Literal["refuse", "skip"]
@@ -44,7 +46,61 @@ class Counted:
     duplicates: int = 0
     rejects: Path | None = None
     rendered_bytes: int = 0
-    """Of the rows that were rendered: the first one, or all for a check."""
+    """Of the good rows that were rendered: the first one, or all for a check."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `Spool.check` found: every row was rendered, nothing was queued."""
+
+    title: str
+    described: str
+    rows: int
+    good: int
+    bad: int
+    duplicates: int
+    total_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON object."""
+        return dict(vars(self))
+
+
+class Nowhere:
+    """Where a check's chunks go."""
+
+    async def add(self, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> None:
+        return
+
+
+def check_policies(on_bad_row: object, duplicates: object, row_key: object) -> None:
+    """Raises InputError for a word that is none of theirs."""
+    for what, given, known in (
+        ("on_bad_row", on_bad_row, get_args(BadRowPolicy)),
+        ("duplicates", duplicates, get_args(DuplicatePolicy)),
+    ):
+        if given not in known:
+            raise InputError(f'{what} "{str(given)[:60]}" is none of {", ".join(known)}.')
+    if row_key is not None and not isinstance(row_key, str):
+        raise InputError(f"row_key is {with_article(row_key)}: give the name of a column.")
+
+
+def list_options(given: ListOptions | None, row_key: str | None, spec: Spec) -> ListOptions:
+    """How the list is read: as asked, and with what the template asks for."""
+    options = given or ListOptions()
+    if row_key is not None:
+        options = replace(options, row_key=row_key)
+    return replace(options, want_exact=True) if uses_row(spec) else options
+
+
+def check_columns(source: RowSource, needed: frozenset[str]) -> None:
+    """A file without a column that the template surely needs is refused as a whole."""
+    columns = source.columns
+    if columns is None:
+        return
+    for name in sorted(needed - {"email"}):
+        if name not in columns:
+            raise InputError(f"{missing_sentence(name, source.title or 'the list', columns)} Nothing was queued.")
 
 
 class RowFeed:
@@ -76,8 +132,22 @@ class RowFeed:
         self._render_all = render_all
         self._rejects: Rejects | None = None
         self._rejects_named = rejects
+        self._rendered = 0
         self._rows: list[bytes] = []
         self._ids: list[bytes] = []
+
+    def report(self) -> CheckReport:
+        """After `run`."""
+        source, counted = self._source, self.counted
+        return CheckReport(
+            title=source.title,
+            described=source.describe(),
+            rows=counted.read,
+            good=counted.good,
+            bad=counted.bad,
+            duplicates=counted.duplicates,
+            total_bytes=counted.rendered_bytes,
+        )
 
     async def run(self, taker: Taker) -> Counted:
         """All rows. Raises the list's InputError at the end; then nothing may be committed."""
@@ -107,6 +177,7 @@ class RowFeed:
         if isinstance(item, BadRow):
             self._bad(item)
             return
+        self._rendered = 0
         values = item.values if item.exact is None else {**item.values, "row": item.exact}
         row = Row(item.recipient, values, item.to_name)
         problem = self._problem(item, row)
@@ -120,6 +191,7 @@ class RowFeed:
             self._problems.add_conflict(item, verdict)
         else:
             counted.good += 1
+            counted.rendered_bytes += self._rendered
             if not item.plain:
                 row.values = wire_values(values)
             self._rows.append(encode_row(row))
@@ -138,7 +210,7 @@ class RowFeed:
             size = self._content.render(row, self.counted.good + 1).size
         except RenderError as error:
             return str(error)
-        self.counted.rendered_bytes += size
+        self._rendered = size
         if size > self._max_bytes:
             return f"its mail has {size:,} bytes; max_message_bytes is {self._max_bytes:,}"
         return ""

@@ -45,7 +45,9 @@ async def send_copies(
             chunk = copies[start : start + CHUNK_SIZE]
             await upload.add([row for _, row in chunk], [mark for mark, _ in chunk] if terms.key else None)
         done = await upload.commit()
-    return upload.receipt(done)
+    receipt = upload.receipt(done)
+    connection.feed(receipt.class_)
+    return receipt
 
 
 async def _send1(

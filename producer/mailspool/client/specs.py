@@ -74,7 +74,9 @@ def literal_spec(
 
 def _check_kind(what: str, given: object) -> None:
     if not isinstance(given, Message | email.message.Message | bytes):
-        raise InputError(f"{what} is {with_article(given)}: give a Message, or a finished mail (EmailMessage or bytes).")
+        raise InputError(
+            f"{what} is {with_article(given)}: give a Message, or a finished mail (EmailMessage or bytes)."
+        )
 
 
 def _mailboxes(to: str | Sequence[str]) -> tuple[Mailbox, ...]:

@@ -123,7 +123,9 @@ class Terms:
     def differing(self, stored: Mapping[str, str]) -> tuple[str, ...]:
         """Names of terms that an existing batch of this key has otherwise; the first call's stand."""
         mine = {name: str(value) for name, value in self.fields("").items()}
-        found = [name for name, field in (("class", "class"), ("send_at", "send_at")) if stored.get(field) != mine[field]]
+        found = [
+            name for name, field in (("class", "class"), ("send_at", "send_at")) if stored.get(field) != mine[field]
+        ]
         if stored.get("asked") != mine["asked"]:
             found.append("expires_at" if self.expires_at is not None else "expires_after")
         if self.name and stored.get("name") != self.name:

@@ -36,6 +36,8 @@ _ROOM_EVERY = 500
 """Chunks between two looks at the room that Redis has left."""
 _ROW_COSTS = 120
 """Bytes that Redis keeps of a row beside its text: identity, outcome, indexes (measured: 52 + 45 + some)."""
+_LEAST_ROOM = 64 * 1024
+"""What an upload of unknown size must find: a few chunks; the rest is looked at on the way."""
 _GIVE_UP_S = 1.0
 """Giving up tells Redis so if it answers at once; if not, the upload falls silent, which frees the key in 15 s."""
 
@@ -109,7 +111,7 @@ class Upload:
         self._committed = False
 
     async def begin(self, rows_bytes: int) -> None:
-        """Reserves the key; waits for another upload that holds it. `rows_bytes`: what the rows take, as far as known."""
+        """Reserves the key; waits for another upload that holds it. `rows_bytes`: what the rows take, if known."""
         fields = self._terms.fields(key_digest(self._spec))
         spec = encode_spec(self._spec)
         candidate = new_batch_id()
@@ -137,7 +139,7 @@ class Upload:
     async def _require_room(self, rows_bytes: int) -> None:
         blobs = sum(map(len, self._blobs.values()))
         try:
-            await self._connection.require_room(rows_bytes + blobs)
+            await self._connection.require_room(max(rows_bytes + blobs, _LEAST_ROOM))
         except SpoolFull as error:
             share = round(100 * blobs / (rows_bytes + blobs)) if blobs else 0
             if share < 50:
@@ -189,8 +191,8 @@ class Upload:
             case other:
                 raise AssertionError(f"commit of {self._rows} rows answered {other} {answer.detail}")
 
-    def receipt(self, done: Loaded) -> Receipt:
-        """What it did, in the words of the batch that it went into."""
+    def receipt(self, done: Loaded, bad: int = 0, duplicates: int = 0, rejects: Path | None = None) -> Receipt:
+        """What it did, and the batch that it went into as that one was made."""
         terms, stored = self._terms, self.stored
         return Receipt(
             self.batch,
@@ -200,6 +202,9 @@ class Upload:
             created=self.created,
             added=done.added,
             skipped_known=done.known,
+            skipped_bad=bad,
+            duplicates=duplicates,
+            rejects=rejects,
             notices=() if self.created else terms.differing(stored),
         )
 

@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from mailspool.contract.records import Outcome, Row, Spec
+from mailspool.contract.states import NAME_OF
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _DECIMAL, _DATE, _DATETIME = 1, 2, 3
@@ -79,7 +80,7 @@ def decode_rows(data: bytes) -> list[Row]:
     """A chunk's payload: a msgpack array of rows (the load script writes its head)."""
     try:
         return _decode_rows(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"a chunk cannot be read: {type(error).__name__}") from error
 
 
@@ -90,7 +91,7 @@ def encode_spec(spec: Spec) -> bytes:
 def decode_spec(data: bytes) -> Spec:
     try:
         return _decode_spec(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"a batch's spec cannot be read: {type(error).__name__}") from error
 
 
@@ -106,6 +107,8 @@ def decode_outcome(data: bytes) -> Outcome:
     try:
         state, at_ms = chr(data[0]), int(data[1:14])
         attempts, doubts, rest = int(data[14:17] or 0), int(data[17:18] or 0), data[_FIXED:]
+        if state not in NAME_OF or len(data) < _FIXED - 4:
+            raise ValueError("no state has this letter, or its time is cut off")
         if not rest:
             return Outcome(state, at_ms, attempts, doubts)
         if rest[0] == 0x93:

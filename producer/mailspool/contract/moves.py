@@ -112,6 +112,8 @@ class Snapshot(NamedTuple):
     live_workers: int
     paused: bool
     routes: dict[str, dict[str, str]]
+    next_due_ms: int | None = None
+    """The first that is still to come: a later try, where `earliest_due_ms` is over already."""
 
 
 class Drained(NamedTuple):
@@ -269,7 +271,7 @@ class Moves:
         answer = _list(await self._call("status", b, now_ms=now_ms))
         if not answer:
             return None
-        now, batch, due, able, workers, paused, *routes = answer
+        now, batch, due, able, workers, paused, coming, *routes = answer
         return Snapshot(
             _int(now),
             _fields(batch),
@@ -278,6 +280,7 @@ class Moves:
             _int(workers),
             bool(paused),
             {_text(name): _fields(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
+            None if coming is None else round(float(_text(coming))),
         )
 
     # -- the worker's

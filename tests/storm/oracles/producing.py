@@ -155,7 +155,9 @@ def collect(op: ops.Collect, step: Step) -> None:
     b = upload.get("batch", "")
     holds = db.batch(b).get("upload") == op.u
     alive = holds and db.scores("loading").get(op.u, 0) > step.now - UPLOAD_ABANDONED_MS
-    must(answer == ("ALIVE" if upload and alive else "OK"), "collect", answer)
+    must(answer in ({"ALIVE"} if upload and alive else {"OK", "MORE"}), "collect", answer)
+    if answer == "MORE":
+        must("upload" not in step.post.batch(b), "collected under an upload", op.u)
     if answer != "OK":
         return
     must(op.u not in step.post.scores("loading"), "collected, and still in the index", op.u)

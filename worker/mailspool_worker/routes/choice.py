@@ -1,7 +1,8 @@
 """Which route a message takes: by weight at its first attempt, then the one that gave the 4xx.
 
 Greylisting remembers who came first. Another relay is tried only when that one is closed (connect, handshake, login or
-quota trouble), never because of a verdict on the message. `backup` relays are used only while no other is open.
+quota trouble) or cannot take the message at all (SIZE, SMTPUTF8), never because of a verdict on the message. `backup`
+relays are used only while no other is open.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ _RATE_LATER_LIMIT_S = 15.0
 
 
 class Blocked(NamedTuple):
-    """Why messages of a run were not handed out, and when to look again."""
+    """Why messages of a run were not handed out, and when to look again: the last arguments of settle."""
 
     later_ms: int
     why: Literal["rate", "closed"]
     scope: Literal["chunk", "batch"]
+
+
+class Assigned(NamedTuple):
+    """Who takes what, what nobody took, and why."""
+
+    placed: list[tuple[Route, list[Item]]]
+    stay: list[Item]
+    blocked: Blocked | None
 
 
 class Routes:
@@ -32,6 +41,8 @@ class Routes:
     def __init__(self, routes: Mapping[str, Route], rand: random.Random | None = None) -> None:
         self.by_name = dict(routes)
         self._rand = rand or random.Random()  # noqa: S311 - a choice of relay is no secret
+        for route in routes.values():
+            route.has_another = self.has_another
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,8 +51,8 @@ class Routes:
     def __iter__(self) -> Iterator[Route]:
         return iter(list(self.by_name.values()))
 
-    def hand_out(self, run: Run, items: Sequence[Item], left_s: float) -> tuple[list[Item], Blocked | None, int]:
-        """What nobody took, why, and how many were handed out."""
+    def assign(self, run: Run, items: Sequence[Item], left_s: float) -> Assigned:
+        """Chooses routes and asks each how many it takes within `left_s`; puts nothing into them."""
         wanted: dict[Route, list[Item]] = {}
         stay: list[Item] = []
         for item in items:
@@ -50,21 +61,22 @@ class Routes:
                 stay.append(item)
             else:
                 wanted.setdefault(route, []).append(item)
-        blocked = self._closed_for(run, items[0]) if stay else None
-        handed = 0
+        blocked = self._closed_for(stay[0]) if stay else None
+        placed: list[tuple[Route, list[Item]]] = []
         for route, group in wanted.items():
             room = route.grant(group[0], len(group), left_s)
-            taken, rest = group[:room], group[room:]
-            if rest:
-                stay += rest
-                blocked = Blocked(self._later_ms(route), "rate", "chunk" if handed or taken else "batch")
-            if taken:
-                handed += len(taken)
-                run.hand_out(taken)
-                route.put(taken)
-        if blocked is not None and handed:
+            if room < len(group):
+                stay += group[room:]
+                blocked = Blocked(self._later_ms(route), "rate", "batch")
+            if room:
+                placed.append((route, group[:room]))
+        if blocked is not None and placed:
             blocked = blocked._replace(scope="chunk")
-        return stay, blocked, handed
+        return Assigned(placed, stay, blocked)
+
+    def forget(self, run: Run) -> None:
+        for route in self.by_name.values():
+            route.lanes.forget(run)
 
     def choose(self, item: Item) -> Route | None:
         fit = [route for route in self.by_name.values() if self._fits(route, item)]
@@ -80,13 +92,19 @@ class Routes:
             return usable[0]
         return self._rand.choices(usable, weights=[route.relay.weight for route in usable])[0]
 
+    def has_another(self, item: Item) -> bool:
+        """Is there a route for this message that does not say it cannot take it?"""
+        return any(self._fits(route, item) for route in self.by_name.values())
+
     def _fits(self, route: Route, item: Item) -> bool:
+        if route.relay.name in item.unfit:
+            return False
         if item.run.relay:
             return route.relay.name == item.run.relay
         domains = route.relay.from_domains
         return not domains or item.from_domain() in domains
 
-    def _closed_for(self, run: Run, item: Item) -> Blocked:
+    def _closed_for(self, item: Item) -> Blocked:
         waits = [route.closed_for_s() for route in self.by_name.values() if self._fits(route, item)]
         later_ms = int(min(waits, default=60.0) * 1000)
         return Blocked(max(_LEAST_LATER_MS, later_ms), "closed", "batch")

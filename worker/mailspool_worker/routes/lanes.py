@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from mailspool.contract.states import CLASSES, Class
-from mailspool_worker.runs import Item, Place
+from mailspool_worker.runs import Item, Place, Run
 
 
 class Lanes:
@@ -20,7 +20,7 @@ class Lanes:
         self._size = 0
 
     def __len__(self) -> int:
-        """Items that wait; those that were withdrawn meanwhile are counted until their turn comes."""
+        """Items that wait; those that were withdrawn meanwhile are counted until their turn comes, or `forget`."""
         return self._size
 
     @property
@@ -59,6 +59,19 @@ class Lanes:
                 if item.place is Place.QUEUED:
                     return item
         return None
+
+    def forget(self, run: Run) -> None:
+        """Lets go of what was withdrawn from this run: a slow route may not come to it for long."""
+        lanes = self._by_class[run.class_]
+        lane = lanes.get(run.batch)
+        if lane is None:
+            return
+        kept = deque(item for item in lane if item.run is not run or item.place is Place.QUEUED)
+        self._size -= len(lane) - len(kept)
+        if kept:
+            lanes[run.batch] = kept
+        else:
+            del lanes[run.batch]
 
     def take_all(self) -> list[Item]:
         """Empties everything (the route closes)."""

@@ -1,20 +1,28 @@
 """Who opens, who sleeps, how fast: a route's decisions. Pure; time (boot clock seconds) is passed in.
 
 Breaker: an opening that failed closes the route for 60 s, doubling to 30 min; a refusal about us (login, quota,
-reputation) for what its verdict says. When the time is over one session probes; its success opens the route again.
-Only connect, handshake and login trouble close a route, never a verdict on a message.
+reputation) for what its verdict says. When the time is over one session probes. What shows that it is over is the
+opposite of what closed it: a session for what happened before MAIL, an accepted message for what happened after.
+Only connect, handshake and login trouble and refusals about us close a route, never a verdict on a message.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 BREAKER_S = 60.0
 BREAKER_LIMIT_S = 1_800.0
+STILLBORN_LIMIT = 3
+"""Sessions in a row that were lost before their first reply; each looks like an opening that went well."""
 _GROW_EVERY_S = 60.0
 """A route that was asked to slow down may add one session a minute again."""
+_SLOWER_EVERY_S = 5.0
+"""Twenty sessions that are asked at once to slow down were asked once."""
 _AT_A_TIME = 2
 """Openings under way at once: enough to reach 20 sessions in a few round trips, not enough to look like an attack."""
+
+Cure = Literal["session", "mail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Health:
     until_s: float = 0.0
     why: str = ""
     failures: int = 0
+    cure: Cure = "session"
 
     def is_closed(self, now_s: float) -> bool:
         return now_s < self.until_s
@@ -34,17 +43,25 @@ class Health:
         return self.failures > 0 and not self.is_closed(now_s)
 
 
-def trouble(health: Health, now_s: float, why: str, *, pause_s: float, limit_s: float, paused: bool) -> Health:
+def trouble(
+    health: Health, now_s: float, why: str, *, pause_s: float, limit_s: float, paused: bool, cure: Cure
+) -> Health:
     """One more failure of the route itself. Failures while it is closed already (of other sessions) change nothing."""
     if health.is_closed(now_s):
         return health
-    sleep_s = min(pause_s * 2**health.failures, max(limit_s, pause_s))
-    return Health("paused" if paused else "waiting", now_s + sleep_s, why, health.failures + 1)
+    sleep_s = min(pause_s * 2 ** min(health.failures, _MOST_DOUBLINGS), max(limit_s, pause_s))
+    return Health("paused" if paused else "waiting", now_s + sleep_s, why, health.failures + 1, cure)
 
 
-def well(health: Health, now_s: float) -> Health:
-    """A session opened, or a message was accepted."""
-    return health if health.state == "ok" or health.is_closed(now_s) else Health()
+_MOST_DOUBLINGS = 30
+"""Keeps the arithmetic finite."""
+
+
+def well(health: Health, now_s: float, sign: Cure) -> Health:
+    """A session opened, or a message was accepted (which is the better sign)."""
+    if health.state == "ok" or health.is_closed(now_s) or (sign == "session" and health.cure == "mail"):
+        return health
+    return Health()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +71,19 @@ class Width:
     limit: int
     allowed: int
     changed_s: float = 0.0
+    slowed_s: float = float("-inf")
 
     def slower(self, now_s: float, *, one: bool) -> Width:
-        return replace(self, allowed=1 if one else max(1, self.allowed // 2), changed_s=now_s)
+        if now_s - self.slowed_s < _SLOWER_EVERY_S and not one:
+            return self
+        allowed = 1 if one else max(1, self.allowed // 2)
+        return replace(self, allowed=allowed, changed_s=now_s, slowed_s=now_s)
 
     def grown(self, now_s: float) -> Width:
+        if self.allowed >= self.limit:
+            return self
         steps = int((now_s - self.changed_s) / _GROW_EVERY_S)
-        if self.allowed >= self.limit or steps < 1:
+        if steps < 1:
             return self
         return replace(self, allowed=min(self.limit, self.allowed + steps), changed_s=now_s)
 

@@ -9,79 +9,68 @@ Known limit: pace and width are this process' own; a fleet shares a relay's limi
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+import msgspec
 
 from mailspool.contract.codec import encode_outcome
-from mailspool.contract.states import CLAIMED
+from mailspool.contract.records import Outcome
 from mailspool.settings import Relay
-from mailspool_worker.attempts import Attempt, Policy, accepted, next_outcome
-from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
+from mailspool_worker.attempts import AT_ONCE, Attempt, Policy, accepted, claim, next_outcome
+from mailspool_worker.classify import DISABLE_S, Context, Loss, Stage, Verdict, classify
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.events import Events
+from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.refusals import Refusals
 from mailspool_worker.routes import plan
 from mailspool_worker.routes.lanes import Lanes
+from mailspool_worker.routes.openings import Openings, RouteSettings
 from mailspool_worker.runs import Item, Place
-from mailspool_worker.schedule import Schedule
 from mailspool_worker.smtp.owner import Limits
 from mailspool_worker.smtp.replies import Reply
 from mailspool_worker.smtp.session import Session
-from mailspool_worker.smtp.takeover import OpenFailed, open_session
-from mailspool_worker.smtp.transaction import Features
+from mailspool_worker.smtp.transaction import WHY_NOT, Features
 
-_OPEN_TRIES = 3
-"""Failed openings in a row that trip the breaker: one may be chance, two a restart."""
-_PIPELINING_OFF_S = 86_400.0
+_AT_ONCE_LIMIT = 3
+"""A message that goes again at once for the fourth time is the reason itself: its attempt counts."""
+_PAUSES = frozenset(("pause-route", "hold-sender", "blocked"))
 
 
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
-    """What all routes of a process share."""
+class RouteParts(NamedTuple):
+    """What all routes of a process work with; made by app.py."""
 
-    ehlo_name: str
-    connect_timeout_s: float
-    session_age_s: float
-    session_idle_s: float
-    unrecorded: int
-    schedule: Schedule
-    jitter: float
-    tls: ssl.SSLContext | None = None
-    """Another trust than the system's (tests)."""
+    settings: RouteSettings
+    recorder: Recorder
+    refusals: Refusals
+    memory: RenderedMemory
+    clock: RedisClock
+    events: Events
 
 
 class Route:
     """`relay` and what this process knows of it."""
 
-    def __init__(
-        self,
-        relay: Relay,
-        settings: RouteSettings,
-        recorder: Recorder,
-        refusals: Refusals,
-        clock: RedisClock,
-        events: Events,
-    ) -> None:
+    def __init__(self, relay: Relay, parts: RouteParts) -> None:
         self.relay = relay
         self.health = plan.Health()
         self.lanes = Lanes()
         self.sessions: set[Session] = set()
-        self._settings = settings
-        self._recorder = recorder
-        self._refusals = refusals
-        self._clock = clock
-        self._events = events
+        self.has_another: Callable[[Item], bool] = _no_other
+        """May another route take what this one cannot? (choice.py)"""
+        self._settings, self._recorder, self._refusals, self._memory, self._clock, self._events = parts
         self._width = plan.Width(relay.max_sessions, relay.max_sessions)
         self._pace = plan.Pace(relay.rate_per_s)
         self._idle: list[Session] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        self._openings = Openings(
+            relay, self._settings, self._clock.boot_s, self._events,
+            make=self._session, failed=self._open_failed, changed=self.stir,
+        )  # fmt: skip
         self._timer: asyncio.TimerHandle | None = None
         self._pipelining_off_until_s = 0.0
-        self._clear = False
+        self._open_from_s = float("-inf")
+        self._stillborn = 0
         self._stopping = False
         self._away = False
 
@@ -105,6 +94,10 @@ class Route:
         return plan.grant(self._pace, budget_s, asked=asked, batches=batches, waiting_of_batch=waiting)
 
     def put(self, items: Iterable[Item]) -> None:
+        if self.is_closed():
+            for item in items:
+                item.run.give_back(item)
+            return
         self.lanes.put(items)
         self.stir()
 
@@ -114,7 +107,7 @@ class Route:
         for session in idle:  # one round: a session that gets nothing (rate, withdrawn items) is idle again
             if len(self.lanes):
                 session.nudge()
-            else:
+            elif session in self.sessions:
                 self._idle.append(session)
         now_s = self._clock.boot_s()
         self._width = self._width.grown(now_s)
@@ -125,12 +118,10 @@ class Route:
             waiting=0 if self._stopping or self._away else len(self.lanes),
             idle=len(self._idle),
             sessions=len(self.sessions),
-            opening=len(self._opening),
+            opening=len(self._openings),
         )
-        for _ in range(wanted):
-            task = asyncio.get_running_loop().create_task(self._open(), name=f"open a session to {self.relay.name}")
-            self._opening.add(task)
-            task.add_done_callback(self._opened)
+        if wanted and (now_s >= self._open_from_s or not self.sessions):
+            self._openings.start(wanted)
 
     def tick(self, *, redis_away: bool) -> None:
         """Once a second: deadlines, idle sessions, sleeping routes that may wake."""
@@ -147,21 +138,19 @@ class Route:
     # -- sessions ask (smtp.session.Owner)
 
     def pull(self) -> Item | None:
-        if self._stopping or self._away or self.health.is_closed(self._clock.boot_s()):
+        now_s = self._clock.boot_s()
+        if self._stopping or self._away or self.health.is_closed(now_s) or not self._memory.has_room():
             return None
         while len(self.lanes):
-            now_s = self._clock.boot_s()
             if not self._pace.take(now_s):
                 self._wake_in(self._pace.wait_s(now_s))
                 return None
             item = self.lanes.pull()
-            if item is None:
-                self._pace.put_back()
-                return None
-            if not item.run.stop:
+            if item is not None and item.run.may_start_body():
                 return item
             self._pace.put_back()
-            item.run.give_back(item)
+            if item is not None:
+                item.run.give_back(item)
         return None
 
     def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
@@ -169,64 +158,62 @@ class Route:
             self._accepted(item, event, session)
             return
         verdict = classify(stage, event, self._context(item, session))
+        if verdict.action in AT_ONCE and item.requeued >= _AT_ONCE_LIMIT:
+            verdict = msgspec.structs.replace(verdict, action="later", counts_attempt=True)
         reply = event.text if isinstance(event, Reply) else ""
-        size = item.rendered.size if item.rendered else 0
-        attempt = Attempt(self._clock.now_ms(), self.relay.name, size, reply)
-        outcome = next_outcome(item.previous, verdict, attempt, self._policy(item))
+        policy = Policy(self._settings.schedule, self._settings.jitter, item.run.expires_ms, item.run.holds_doubts)
+        outcome = next_outcome(item.previous, verdict, self._attempt(item, reply), policy)
+        self._learn(verdict, reply, stage)
         if outcome is None:
             self._again(item, verdict, session)
         else:
-            self._recorder.add(item, encode_outcome(outcome), session)
-            self._events.outcome(item, outcome)
-        self._learn(verdict, reply, stage)
+            self._record(item, outcome, session)
         if not verdict.session_usable:
             session.abort(verdict.reason)
 
     def _accepted(self, item: Item, reply: Reply, session: Session) -> None:
-        size = item.rendered.size if item.rendered else 0
-        outcome = accepted(item.previous, Attempt(self._clock.now_ms(), self.relay.name, size, reply.text))
+        self._record(item, accepted(item.previous, self._attempt(item, reply.text)), session)
+        if self.health.failures:
+            self._well("mail")
+
+    def _attempt(self, item: Item, reply: str) -> Attempt:
+        size = item.rendered.size if item.rendered is not None else 0
+        return Attempt(self._clock.now_ms(), self.relay.name, size, reply)
+
+    def _record(self, item: Item, outcome: Outcome, session: Session) -> None:
         self._recorder.add(item, encode_outcome(outcome), session)
         self._events.outcome(item, outcome)
-        if self.health.failures:
-            self.health = plan.well(self.health, self._clock.boot_s())
 
     def _again(self, item: Item, verdict: Verdict, session: Session) -> None:
         """Nothing is recorded: the same message goes at once, on this route or, if that closes, on another."""
-        if verdict.action == "plain":
-            item.plain = True
+        item.plain = item.plain or verdict.action == "plain"
+        item.requeued += 1
         session.not_recorded()
-        if verdict.action == "next-host" or item.requeued > _OPEN_TRIES:
-            item.run.give_back(item)
-        else:
-            item.requeued += 1
-            self.untouched(item)
+        self.untouched(item)
 
     def refused_locally(self, item: Item, why: str) -> None:
         self._pace.put_back()
         reason, _, words = why.partition(": ")
+        if reason in WHY_NOT:
+            item.unfit |= {self.relay.name}
+            if self.has_another(item):
+                item.run.give_back(item)
+                return
+            words = WHY_NOT[reason]
         self._refusals.refuse(item, reason, words)
 
     def untouched(self, item: Item) -> None:
-        item.place = Place.QUEUED
         if self.is_closed() or item.run.stop:
             item.run.give_back(item)
         else:
+            item.place = Place.QUEUED
+            item.drop()  # what waits holds no memory, or those who wait for memory would wait for ever
             self.lanes.put_first(item)
             self.stir()
 
-    def claim(self, item: Item, session: Session, take_back: bool) -> None:
-        if take_back:
-            self._recorder.add(item, b"", _TAKEN_BACK)
-            return
-        verdict = Verdict(action="uncertain", scope="message", reason="lost_reply", counts_attempt=True)
-        attempt = Attempt(self._clock.now_ms(), self.relay.name, item.rendered.size if item.rendered else 0, "")
-        outcome = next_outcome(item.previous, verdict, attempt, self._policy(item, holds_doubts=True))
-        if outcome is None:
-            raise AssertionError("a claim is an outcome")
-        outcome.state = CLAIMED
-        if not item.run.holds_doubts:
-            outcome.reason = "worker_crash"  # a suspect chunk: what becomes of the claim if this process dies with it
-        self._recorder.add(item, encode_outcome(outcome), session)
+    def claim(self, item: Item, session: Session) -> None:
+        note = claim(item.previous, self._attempt(item, ""), suspect=item.run.suspect)
+        self._recorder.add(item, encode_outcome(note), session)
 
     def idle(self, session: Session) -> None:
         if session not in self._idle:
@@ -237,6 +224,13 @@ class Route:
         if session in self._idle:
             self._idle.remove(session)
         self._events.session_closed(self.relay.name, why, session.accepted)
+        if session.is_stillborn and not self._stopping and not self._away:
+            self._stillborn += 1
+            if self._stillborn >= plan.STILLBORN_LIMIT:
+                self._stillborn = 0
+                self._open_failed(classify(Stage.EHLO, Loss.CLOSED), "sessions are closed before their first reply")
+        elif not session.is_stillborn:
+            self._stillborn = 0
         self.stir()
 
     # -- learning
@@ -252,32 +246,34 @@ class Route:
             first_step_s=self._settings.schedule.steps_s[0],
         )
 
-    def _policy(self, item: Item, *, holds_doubts: bool | None = None) -> Policy:
-        holds = item.run.holds_doubts if holds_doubts is None else holds_doubts
-        return Policy(self._settings.schedule, self._settings.jitter, item.run.expires_ms, holds)
-
     def _learn(self, verdict: Verdict, reply: str, stage: Stage) -> None:
         """What a verdict says about the route; nothing for an ordinary one."""
-        now_s = self._clock.boot_s()
         if verdict.disable == "pipelining":
-            self._pipelining_off_until_s = now_s + _PIPELINING_OFF_S
+            self._pipelining_off_until_s = self._clock.boot_s() + DISABLE_S
+        if verdict.action in _PAUSES or (verdict.one_session and verdict.pause_s):
+            self._close(verdict, reply, "mail")
         if verdict.slow_route and stage >= Stage.MAIL:
-            self._width = self._width.slower(now_s, one=verdict.one_session)
-            self._events.route_slowed(self.relay.name, self._width.allowed, reply)
-        if verdict.action in ("pause-route", "hold-sender", "blocked") or (verdict.one_session and verdict.pause_s):
-            self._close(verdict, reply)
+            self._slow_down(reply, one=verdict.one_session)
 
-    def _close(self, verdict: Verdict, why: str) -> None:
+    def _slow_down(self, why: str, *, one: bool) -> None:
+        """Fewer sessions: those that are too many finish what they hold."""
+        was, self._width = self._width, self._width.slower(self._clock.boot_s(), one=one)
+        if self._width is not was:
+            self._events.route_slowed(self.relay.name, self._width.allowed, why)
+            for session in tuple(self.sessions)[self._width.allowed :]:
+                session.retire()
+
+    def _close(self, verdict: Verdict, why: str, cure: plan.Cure) -> None:
         now_s = self._clock.boot_s()
         was = self.health
-        paused = verdict.action != "next-host"
         self.health = plan.trouble(
             self.health,
             now_s,
             why,
             pause_s=verdict.pause_s or plan.BREAKER_S,
             limit_s=verdict.pause_limit_s or (verdict.pause_s or plan.BREAKER_LIMIT_S),
-            paused=paused,
+            paused=verdict.action in _PAUSES,
+            cure=cure,
         )
         if self.health is was:
             return
@@ -285,58 +281,29 @@ class Route:
         for item in self.lanes.take_all():
             item.run.give_back(item)
 
+    def _well(self, sign: plan.Cure) -> None:
+        was, self.health = self.health, plan.well(self.health, self._clock.boot_s(), sign)
+        if self.health is not was:
+            self._events.route_open(self.relay.name)
+
     # -- opening
 
-    async def _open(self) -> None:
-        tries = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, OpenFailed) and error.may_be_chance),
-            wait=wait_random_exponential(0.1, max=1.0),
-            stop=stop_after_attempt(_OPEN_TRIES),
-            reraise=True,
-        )
-        try:
-            async for attempt in tries:
-                with attempt:
-                    await open_session(
-                        self.relay,
-                        self._session,
-                        ehlo_name=self._settings.ehlo_name,
-                        timeout_s=self._settings.connect_timeout_s,
-                        clear=self._clear,
-                        tls=self._settings.tls,
-                    )
-        except OpenFailed as failed:
-            self._open_failed(failed)
-
     def _session(self, features: Features) -> Session:
-        now_s = self._clock.boot_s()
-        if now_s < self._pipelining_off_until_s:
+        if self._clock.boot_s() < self._pipelining_off_until_s:
             features = features.without_pipelining()
         limits = Limits(self.relay.session_messages, self._settings.session_age_s, self._settings.unrecorded)
         session = Session(self, features, limits, self._clock.boot_s)
         self.sessions.add(session)
-        if self.health.state != "ok":
-            self._events.route_open(self.relay.name)
-        self.health = plan.well(self.health, now_s)
+        self._well("session")
         self._events.session_opened(self.relay.name, len(self.sessions))
         return session
 
-    def _open_failed(self, failed: OpenFailed) -> None:
-        verdict = classify(failed.stage, failed.event, Context(
-            tls="opportunistic" if self.relay.security == "opportunistic" else "required",
-            credentials=self.relay.user is not None,
-        ))  # fmt: skip
-        self._events.session_failed(self.relay.name, failed.stage.name, failed.words)
-        if verdict.action == "clear" and not self._clear:
-            self._clear = True
-            return
-        self._close(verdict, failed.words)
-
-    def _opened(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.bug("opening a session", error)
-        self.stir()
+    def _open_failed(self, verdict: Verdict, words: str) -> None:
+        if verdict.action in _PAUSES or not self.sessions:
+            self._close(verdict, words, "session")
+        else:
+            # The others work: perhaps the receiver takes no more than these, and to leave them idle helps nobody.
+            self._open_from_s = self._clock.boot_s() + plan.BREAKER_S
 
     def _wake_in(self, wait_s: float) -> None:
         if self._timer is None:
@@ -353,30 +320,21 @@ class Route:
         self._stopping = True
         for item in self.lanes.take_all():
             item.run.give_back(item)
-        for task in self._opening:
-            task.cancel()
+        self._openings.cancel()
         for session in tuple(self.sessions):
-            if session.holds_body:
+            if session.holds_body or session.is_idle:
                 session.retire()
             else:
                 session.abort_waiting("stopping")
 
     async def close(self) -> None:
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in tuple(self._opening):
-            task.cancel()
-        await asyncio.gather(*self._opening, return_exceptions=True)
+        await self._openings.close()
         for session in tuple(self.sessions):
             session.abort("stopping")
 
 
-class _TakenBack:
-    """Provably not sent: the run may settle only when its claim is gone, else that would read as uncertain."""
-
-    def recorded(self, item: Item, accepted: bool) -> None:
-        item.claimed = False
-        item.run.give_back(item)
-
-
-_TAKEN_BACK = _TakenBack()
+def _no_other(_item: Item) -> bool:
+    return False

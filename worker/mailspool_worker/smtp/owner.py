@@ -28,8 +28,8 @@ class Owner(Protocol):
     def untouched(self, item: Item) -> None:
         """Nothing was sent for it, or nothing that counts: another session may take it."""
 
-    def claim(self, item: Item, session: Session, take_back: bool) -> None:
-        """Record a claim (or take one back); `session.recorded` follows for a claim."""
+    def claim(self, item: Item, session: Session) -> None:
+        """Record a claim; `session.recorded` follows."""
 
     def idle(self, session: Session) -> None: ...
 

@@ -70,6 +70,7 @@ class Session(asyncio.Protocol):
         self._begun = 0
         self._refused_in_a_row = 0
         self._needs_rset = False
+        self._heard = False
         self._retiring = False
         self._dead = False
 
@@ -95,6 +96,11 @@ class Session(asyncio.Protocol):
         """A body is on the wire and its final reply is out."""
         return self._current is not None
 
+    @property
+    def is_stillborn(self) -> bool:
+        """It never got a reply to anything: that says more about the relay than about a message."""
+        return self._begun > 0 and not self._heard
+
     def nudge(self) -> None:
         """There is work, or something that was waited for has changed."""
         self._advance()
@@ -105,19 +111,13 @@ class Session(asyncio.Protocol):
         self._advance()
 
     def abort(self, why: str) -> None:
-        """Drop the connection now. What is on the wire becomes uncertain."""
-        self._lose(Loss.CLOSED, why)
+        """Drop the connection now, for no fault of its messages. Without its final reply a whole body is in doubt."""
+        self._lose(Loss.CLOSED, why, innocent=True)
 
     def abort_waiting(self, why: str) -> None:
         """Drop it only if no body is on the wire (Redis is away, or the process stops): nothing is in doubt then."""
-        if self._current is not None or self._dead:
-            return
-        waiting, self._next = self._next, None
-        follow, self._follow = self._follow, None
-        for item in (waiting.item if waiting else None, follow):
-            if item is not None and not item.claim_asked:
-                self._give_back(item)
-        self._lose(Loss.CLOSED, why)
+        if self._current is None:
+            self.abort(why)
 
     def check_deadline(self, now_s: float) -> None:
         if now_s > self._deadline_s and not self._dead:
@@ -135,7 +135,7 @@ class Session(asyncio.Protocol):
             self._lose(Loss.PROTOCOL, "malformed reply")
             return
         self._take(replies)
-        if not self._dead:
+        if replies and not self._dead:  # a drip restarts no deadline
             self._watch()
             self._advance()
 
@@ -157,6 +157,7 @@ class Session(asyncio.Protocol):
     # -- replies
 
     def _take(self, replies: Iterable[Reply]) -> None:
+        self._heard = True
         for reply in replies:
             if not self._expected:
                 self._unsolicited(reply)
@@ -172,6 +173,8 @@ class Session(asyncio.Protocol):
                 if 200 <= reply.code < 300:
                     self.accepted += 1
                     self._refused_in_a_row = 0
+                elif self._next is None:
+                    self._needs_rset = True
                 self._over(item, Stage.DOT, reply)
         elif stage is Stage.QUIT:
             self._lose(Loss.CLOSED, "quit")
@@ -179,7 +182,7 @@ class Session(asyncio.Protocol):
         elif stage is not None and self._next is not None:
             self._on_envelope_reply(self._next, stage, reply)
         if reply.code == 421 and not self._dead:
-            self._lose(Loss.CLOSED, "421")
+            self._lose(Loss.CLOSED, "421", innocent=True)
 
     def _on_envelope_reply(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
         envelope.take(stage, reply)
@@ -189,6 +192,8 @@ class Session(asyncio.Protocol):
         if envelope.refusal is not None:
             if stage is Stage.DATA or not self.features.pipelining:
                 self._refused(envelope.item, *envelope.refusal)
+                if envelope.must_abort:
+                    self._lose(Loss.PROTOCOL, "354 for a refused sender")
         elif not self.features.pipelining and stage is Stage.MAIL:
             self._write(transaction.rcpt_command(envelope.item.row.recipient))
             self._expected.append(Stage.RCPT)
@@ -206,6 +211,7 @@ class Session(asyncio.Protocol):
     def _over(self, item: Item, stage: Stage, event: Reply | Loss) -> None:
         if item.place is Place.DONE:
             return  # withdrawn meanwhile: whoever withdrew it has counted it
+        item.place = Place.DECIDED
         self._unrecorded += 1
         self._owner.attempt_over(item, stage, event, self)
 
@@ -227,14 +233,12 @@ class Session(asyncio.Protocol):
             self._advance()
             return
         self._claiming = None
-        item.claim_asked = False
-        item.claimed = accepted
-        if accepted and not self._dead:
-            self._advance()
-        else:
-            self._next = None
-            self._give_back(item)
-            self._lose(Loss.CLOSED, "claim refused")
+        if item.place is Place.ENVELOPE:  # else it was given back meanwhile, and its claim with it
+            item.claim_asked = False
+            item.claimed = accepted
+            if not accepted:
+                item.run.finished(item)  # the run still is ours, so something final is known of it
+        self._advance()
 
     def not_recorded(self) -> None:
         """The attempt that was reported leaves no outcome (it goes again at once)."""
@@ -311,11 +315,11 @@ class Session(asyncio.Protocol):
 
     def _try_body(self, envelope: Envelope) -> None:
         item = envelope.item
-        if item.place is Place.DONE or not item.run.may_start_body():
+        if item.place is not Place.ENVELOPE or not item.run.may_start_body():
             # A 354 cannot be taken back: the transaction dies with the connection, and nothing was sent.
             self._next = None
-            if not item.claim_asked:
-                self._give_back(item)
+            if item.place is Place.ENVELOPE:
+                item.run.give_back(item)
             self._lose(Loss.CLOSED, "withdrawn")
             return
         if self._follow is None and self.features.pipelining:
@@ -325,7 +329,7 @@ class Session(asyncio.Protocol):
                 self._claiming = item
                 item.claim_asked = True
                 self._unrecorded += 1
-                self._owner.claim(item, self, take_back=False)
+                self._owner.claim(item, self)
             return
         if self._unrecorded >= (1 if item.run.claiming else self._limits.unrecorded):
             return
@@ -341,7 +345,7 @@ class Session(asyncio.Protocol):
         self._terminated = True
         self._expected.append(Stage.DOT)
         follow, self._follow = self._follow, None
-        if follow is None or follow.place is Place.DONE:
+        if follow is None or follow.place is not Place.QUEUED:
             return b".\r\n"
         return b".\r\n" + self._open_envelope(follow)
 
@@ -359,14 +363,8 @@ class Session(asyncio.Protocol):
 
     # -- the end
 
-    def _give_back(self, item: Item) -> None:
-        if item.claimed:
-            self._owner.claim(item, self, take_back=True)  # the item is given back when that is recorded
-        else:
-            item.run.give_back(item)
-
-    def _lose(self, loss: Loss, why: str) -> None:
-        """The connection is over: every item on it comes to an end here, once."""
+    def _lose(self, loss: Loss, why: str, *, innocent: bool = False) -> None:
+        """The connection is over: every item on it comes to its end, once. `innocent`: none of them is the reason."""
         if self._dead:
             return
         self._dead = True
@@ -376,23 +374,26 @@ class Session(asyncio.Protocol):
         waiting, self._next = self._next, None
         follow, self._follow = self._follow, None
         if current is not None:
-            self._over(current, Stage.DOT if self._terminated else Stage.BODY, loss)
-        if waiting is not None:
-            self._lose_envelope(waiting, loss, alone=current is None)
-        if follow is not None and follow.place is not Place.DONE:
+            if self._terminated or not innocent:
+                self._over(current, Stage.DOT if self._terminated else Stage.BODY, loss)
+            else:
+                current.run.give_back(current)
+        if waiting is not None and waiting.item.place is Place.ENVELOPE:
+            self._lose_envelope(waiting, loss, innocent=innocent or current is not None)
+        if follow is not None and follow.place is Place.QUEUED:
             self._owner.untouched(follow)
         self._owner.gone(self, why)
 
-    def _lose_envelope(self, envelope: Envelope, loss: Loss, *, alone: bool) -> None:
+    def _lose_envelope(self, envelope: Envelope, loss: Loss, *, innocent: bool) -> None:
         item = envelope.item
-        if item.place is Place.DONE or item.claim_asked:
-            return  # withdrawn; or `recorded` gives it back when the answer to its claim is in
-        if item.claimed:
-            self._give_back(item)
-        elif envelope.refusal is not None:
+        if envelope.refusal is not None:
             self._over(item, *envelope.refusal)  # what was read before the loss stands
-        elif (not alone or (self.accepted > 0 and envelope.replies == 0)) and item.requeued < _REQUEUES:
-            item.requeued += 1
+        elif item.claimed or item.claim_asked:
+            item.run.give_back(item)
+        elif innocent:
+            self._owner.untouched(item)
+        elif loss is Loss.CLOSED and item.requeued < _REQUEUES and (envelope.holds_354 or not envelope.replies):
+            item.requeued += 1  # between messages, or while it waited for us
             self._owner.untouched(item)
         else:
             stages = (stage for stage in self._expected if stage in (Stage.MAIL, Stage.RCPT, Stage.DATA))

@@ -1,9 +1,10 @@
 """How a session begins: aiosmtplib opens it, then its transport becomes ours. All that goes below aiosmtplib is here.
 
-Of aiosmtplib: connect, starttls, ehlo, is_ehlo_or_helo_needed, login, last_ehlo_response, esmtp_extensions, transport,
-and one private name, `protocol._buffer` (bytes that came with the last reply; tests/worker/smtp/test_takeover.py holds
-the contract). The takeover itself has no await inside: nothing may arrive between the look at the buffer and the new
-protocol. Raises OpenFailed, which says at which stage and with what reply or loss.
+Of aiosmtplib: connect, starttls, ehlo, helo, is_ehlo_or_helo_needed, is_connected, login, supports_extension,
+esmtp_extensions, transport, protocol.is_connected, and one private name, `protocol._buffer`: bytes that came with the
+last reply (tests/worker/smtp/test_takeover.py holds the contract). The takeover itself has no await inside: nothing may
+arrive between the look at the buffer and the new protocol; a loss that was already on its way to the old one is looked
+for one loop turn later. Raises OpenFailed, which says at which stage and with what reply or loss.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import lru_cache
 from typing import cast
 
 import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
 
 from mailspool.settings import Relay
 from mailspool_worker.classify import Loss, Stage
@@ -88,27 +90,34 @@ async def open_session(
 
 async def _open(client: aiosmtplib.SMTP, relay: Relay, at: list[Stage], *, clear: bool) -> None:
     await client.connect()
-    at[0] = Stage.EHLO
-    if client.is_ehlo_or_helo_needed:
-        await client.ehlo()
+    await _greet(client, at)
     offered = client.supports_extension("starttls")
     if relay.security == "starttls" and not offered:
         raise OpenFailed(Stage.STARTTLS, Loss.NO_TLS, "TLS is required, and the server does not offer STARTTLS")
     if relay.security == "starttls" or (relay.security == "opportunistic" and offered and not clear):
         at[0] = Stage.STARTTLS
         await client.starttls()
-        at[0] = Stage.EHLO
-        if client.is_ehlo_or_helo_needed:
-            await client.ehlo()
+        await _greet(client, at)
     if relay.user is not None:
         at[0] = Stage.AUTH
         if not client.supports_extension("auth"):
             raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login")
         password = relay.password.get_secret_value() if relay.password else ""
         await client.login(relay.user, password)
-        at[0] = Stage.EHLO
-        if client.is_ehlo_or_helo_needed:
-            await client.ehlo()
+        await _greet(client, at)
+
+
+async def _greet(client: aiosmtplib.SMTP, at: list[Stage]) -> None:
+    """EHLO, unless it was said since the connection or its TLS began; HELO to a server that refuses EHLO."""
+    if not client.is_ehlo_or_helo_needed:
+        return
+    at[0] = Stage.EHLO
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as error:
+        if not 500 <= error.code < 600 or not client.is_connected:
+            raise
+        await client.helo()
 
 
 def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session]) -> Session:
@@ -120,7 +129,13 @@ def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session]) -> 
     session = make(_features(client))
     transport.set_protocol(session)
     session.start(cast("asyncio.Transport", transport))
+    asyncio.get_running_loop().call_soon(_look_again, protocol, session)
     return session
+
+
+def _look_again(old: SMTPProtocol, session: Session) -> None:
+    if not old.is_connected:
+        session.connection_lost(None)
 
 
 def _features(client: aiosmtplib.SMTP) -> Features:
@@ -149,8 +164,10 @@ def _failed(stage: Stage, error: Exception) -> OpenFailed:
         if error.code < 200 or error.code > 599:
             return OpenFailed(stage, Loss.PROTOCOL, "the server answered with something that is no SMTP reply")
         return OpenFailed(stage, *_reply(error))
-    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return OpenFailed(Stage.STARTTLS, Loss.TLS, f"TLS failed: {getattr(error, 'verify_message', '') or error}")
+    tls_error = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(tls_error, ssl.SSLError):
+        words = getattr(tls_error, "verify_message", "") or tls_error.reason or "the handshake was not finished"
+        return OpenFailed(Stage.STARTTLS, Loss.TLS, f"TLS failed: {words}")
     if isinstance(error.__cause__, socket.gaierror):
         return OpenFailed(Stage.CONNECT, Loss.DNS, "its name cannot be resolved")
     if isinstance(error.__cause__, ConnectionRefusedError):
@@ -162,7 +179,8 @@ def _failed(stage: Stage, error: Exception) -> OpenFailed:
         return OpenFailed(stage, loss, "the server lacks what this relay's settings ask for")
     if stage is Stage.AUTH and type(error) is aiosmtplib.SMTPException:
         return OpenFailed(stage, Loss.NO_MECHANISM, "the server offers no login that we speak")
-    return OpenFailed(stage, Loss.CLOSED, "the connection was lost")
+    words = "it cannot be reached" if stage is Stage.CONNECT else "the connection was lost"
+    return OpenFailed(stage, Loss.CLOSED, words)
 
 
 def _reply(error: aiosmtplib.SMTPResponseException) -> tuple[Reply, str]:

@@ -7,14 +7,23 @@ nothing that could end a command or start another passes. Raises UnsafeEnvelope.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mailspool.content.mime import Rendered
 
 _UNSAFE = re.compile(r"[\x00-\x20<>\x7f]").search
 PIECE_LIMIT = 65_536
 """Bodies up to this go out with their dot and the next envelope in one write; longer ones in pieces of at most this."""
+
+
+WHY_NOT: Final[Mapping[str, str]] = {
+    "too_big": "larger than the receiver takes",
+    "smtputf8": "an address is not ASCII, and the receiver does not offer SMTPUTF8",
+    "eight_bit": "the content is 8-bit, and the receiver does not offer 8BITMIME",
+}
+"""What a receiver's EHLO may forbid, in words for people."""
 
 
 class UnsafeEnvelope(ValueError):  # noqa: N818
@@ -38,7 +47,7 @@ class Features:
 
 
 def why_not(rendered: Rendered, features: Features) -> str | None:
-    """Why this receiver cannot take this mail at all: None, "too_big", "smtputf8" or "eight_bit"."""
+    """Why this receiver cannot take this mail at all: None, or a key of WHY_NOT."""
     if features.size_limit is not None and rendered.size > features.size_limit:
         return "too_big"
     if rendered.smtputf8 and not features.smtputf8:
@@ -78,9 +87,18 @@ def dot_stuffed(pieces: Iterable[bytes]) -> list[bytes]:
     return stuffed
 
 
-def small_pieces(pieces: Iterable[bytes]) -> Iterator[memoryview]:
-    """The same bytes in slices of at most PIECE_LIMIT, not copied."""
+def stuffed_slices(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same for a large mail: slices of PIECE_LIMIT, stuffed one by one, so that no copy of the mail exists."""
+    last = b"\r\n"
     for piece in pieces:
-        view = memoryview(piece)
-        for start in range(0, len(view), PIECE_LIMIT):
-            yield view[start : start + PIECE_LIMIT]
+        for start in range(0, len(piece), PIECE_LIMIT):
+            part = piece[start : start + PIECE_LIMIT]
+            follows, last = last, (last + part[-2:])[-2:]
+            if b"\r\n." in part:
+                part = part.replace(b"\r\n.", b"\r\n..")
+            # A line may start at the cut, or its CRLF may lie across it.
+            if part[:1] == b"." and follows == b"\r\n":
+                part = b"." + part
+            elif part[:2] == b"\n." and follows[-1:] == b"\r":
+                part = b"\n." + part[1:]
+            yield part

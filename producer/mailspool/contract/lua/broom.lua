@@ -4,9 +4,10 @@ local queue, start = P..'q:'..ARGV[2]..':v'..ARGV[3], tonumber(ARGV[4])
 local ids = call('ZRANGE', queue, start, start + 199)
 local gone = 0
 for _, id in ipairs(ids) do
-  local batch, k, gen = id:sub(#P + 1):match('^(.-):(%d+):(%d+)$')
-  local run = batch and call('HGET', P..'run:'..batch, k)
-  if not run or run:match('^%a+:(%d+)') ~= gen then
+  local batch, k, gen = id:sub(#P + 1):match('^([^:]+):(%d+):(%d+)$')
+  local ours = batch and id:sub(1, #P) == P             -- arq's own cron jobs wait in the same queue
+  local run = ours and call('HGET', P..'run:'..batch, k)
+  if ours and (not run or run:match('^%a+:(%d+)') ~= gen) then
     call('ZREM', queue, id); call('DEL', 'arq:job:'..id, 'arq:retry:'..id); gone = gone + 1
   end
 end

@@ -1,4 +1,4 @@
--- drained class : may a worker with --drain go? Answers {what keeps it (0 = nothing), batches that stay, messages that stay}.
+-- drained class : may a worker with --drain go? Answers {what keeps it (0 = nothing), batches that stay for another time}.
 local c = ARGV[2]
 local busy = call('ZCARD', P..'flight:'..c) + call('ZCARD', P..'apart:'..c)
 local stay = 0

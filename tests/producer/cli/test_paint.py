@@ -1,0 +1,48 @@
+"""Columns line up for every script, styles come and go, and nothing from outside steers a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailspool.cli.paint import Span, harmless, line, painted, plain, table, width
+
+
+def test_columns_line_up() -> None:
+    rows = table([["ROW", "NAME", "N"], ["1", "علي", "10"], ["200", "山田", "7"]], right={0, 2})
+    assert [plain(row) for row in rows] == ["ROW  NAME   N", "  1  علي   10", "200  山田   7"]
+    assert {width(plain(row)) for row in rows} == {13}
+
+
+def test_the_last_column_is_never_padded() -> None:
+    rows = table([["a", "long text"], ["b", ""], ["c"]], indent=2)
+    assert [plain(row) for row in rows] == ["  a  long text", "  b", "  c"]
+
+
+def test_no_rows_are_no_lines() -> None:
+    assert table([]) == []
+
+
+def test_styles() -> None:
+    spans = line(Span("sent", "green"), " ", Span("7", "bold"), Span("", "red"))
+    assert plain(spans) == "sent 7"
+    assert painted(spans) == "\x1b[32msent\x1b[0m \x1b[1m7\x1b[0m"
+
+
+def test_width_counts_columns() -> None:
+    assert [width(text) for text in ("abc", "山田", "e\u0301", "فاطمه\u200cزهرا")] == [3, 4, 1, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("550 5.1.1 no such user", "550 5.1.1 no such user"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("a\r\nb\x00", "a\\r\\nb\\x00"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("\ud800", "\\ud800"),
+        ("می\u200cخواهم 😀", "می\u200cخواهم 😀"),
+        ("line\u2028break", "line\\u2028break"),
+    ],
+)
+def test_harmless(text: str, shown: str) -> None:
+    assert harmless(text) == shown
