@@ -67,17 +67,20 @@ class Spool:
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self._pid = os.getpid()
 
     # -- life
 
     async def open(self) -> None:
-        """Optional: it opens at first use. Raises SpoolUnavailable, SpoolUnsafe, ConfigError."""
+        """Optional: it opens at first use. Opens again after `close`. Raises SpoolUnavailable, SpoolUnsafe, ConfigError."""
+        self._closed = False
         await self.connection()
 
     async def close(self) -> None:
         """Waits for wake-ups that are on their way; the last process out stops the embedded server."""
         self._notice_fork()
+        self._closed = True
         async with self._opening:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -104,6 +107,8 @@ class Spool:
         """The open connection; for Batch and the command line."""
         self._notice_fork()
         async with self._opening:
+            if self._closed:  # a batch that outlives its Spool must not start the server again, for nobody to stop
+                raise RuntimeError("this Spool is closed: use it and its batches before close(), or open() it again")
             if self._connection is None:
                 self._connection, self._loop = await Connection.open(self.settings), asyncio.get_running_loop()
             elif self._loop is not asyncio.get_running_loop():

@@ -209,7 +209,7 @@ class Ground:
 
 def _word(value: object) -> str:
     if isinstance(value, list | tuple):
-        return msgspec.json.encode(value).decode()
+        return ",".join(map(str, value))
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

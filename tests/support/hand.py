@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mailspool.client.connection import Connection
 from mailspool.contract.codec import encode_outcome
-from mailspool.contract.moves import Leased, Moves, run_token
+from mailspool.contract.moves import Leased, run_token
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import DEFERRED, FEED_GRACE_MS, LETTER_OF, SENT, Class, State
 
@@ -19,8 +20,9 @@ _UNKNOWN = "550 5.1.1 no such user"
 class Hand:
     """One worker that has the relays named."""
 
-    def __init__(self, moves: Moves, name: str = "hand", relays: Sequence[str] = ("main",)) -> None:
-        self.moves = moves
+    def __init__(self, connection: Connection, name: str = "hand", relays: Sequence[str] = ("main",)) -> None:
+        self.connection = connection
+        self.moves = connection.moves
         self.name = name
         self.relays = tuple(relays)
 
@@ -46,14 +48,26 @@ class Hand:
         """
         done = 0
         now_ms = await self.beat()
-        while ids := (await self.moves.feed(class_, FEED_GRACE_MS)).ids:
-            for job in ids:
-                b, k, gen = self.moves.keys.parse_job_id(job)
+        while fed := {*await self._feed(class_, now_ms), *await self._fed(batch)}:
+            for b, k, gen in sorted(fed):
                 leased = await self.moves.lease(b, k, gen, self.name, self.relays)
                 if isinstance(leased, Leased):
                     wanted = dict(states or {}) if b == batch else {}
                     done += await self._run(b, k, gen, leased, wanted, rest, now_ms, delay_ms)
         return done
+
+    async def _fed(self, batch: str) -> list[tuple[str, int, int]]:
+        """What the producer's own feed has given out already."""
+        runs = await self.connection.fields(f"{self.moves.keys.prefix}:run:{batch}")
+        found = ((k, run.split(":")) for k, run in runs.items())
+        return [(batch, int(k), int(run[1])) for k, run in found if run[0] == "fed"]
+
+    async def _feed(self, class_: Class, now_ms: int) -> list[tuple[str, int, int]]:
+        """All that may go; a batch that found no worker is looked at again a second later."""
+        found: list[tuple[str, int, int]] = []
+        while ids := (await self.moves.feed(class_, FEED_GRACE_MS, now_ms=now_ms + 2_000)).ids:
+            found += [self.moves.keys.parse_job_id(job) for job in ids]
+        return found
 
     async def _run(
         self,

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
+import typer
 import typer.main
+from typer.core import TyperGroup
 
 from mailspool import errors
 from mailspool.cli.main import app
@@ -34,19 +35,23 @@ def settings() -> str:
 
 def commands() -> str:
     group = typer.main.get_command(app)
-    if not isinstance(group, click.Group):
+    if not isinstance(group, TyperGroup):
         raise TypeError("the command line is no group of commands")
-    shown = ((name, command) for name, command in group.commands.items() if not command.hidden)
-    rows = ((f"`{_usage(name, command)}`", command.get_short_help_str(120)) for name, command in shown)
-    return table(("command", "what it does"), rows)
+    rows = []
+    for name, command in group.commands.items():
+        if not command.hidden:
+            inner = command.commands if isinstance(command, TyperGroup) else {}
+            pieces = ["|".join(inner)] if inner else command.collect_usage_pieces(typer.Context(command))[1:]
+            usage = " ".join((name, *map(_plain, pieces)))
+            rows.append((f"`{usage}`", command.get_short_help_str(120)))
+    return table(("command", "what it does"), iter(rows))
 
 
-def _usage(name: str, command: click.Command) -> str:
-    if isinstance(command, click.Group):
-        return f"{name} {'|'.join(command.commands)}"
-    context = click.Context(command)
-    arguments = [part.make_metavar(context) for part in command.params if isinstance(part, click.Argument)]
-    return " ".join([name, *arguments])
+def _plain(piece: str) -> str:
+    """`BATCH` for typer's `{BATCH}`, `[BATCH]...` for its `[[BATCH]...]...`."""
+    many = "..." if piece.endswith("...") else ""
+    name = piece.strip("[]{}.")
+    return f"[{name}]{many}" if piece.startswith("[") else f"{name}{many}"
 
 
 def error_list() -> str:

@@ -3,6 +3,8 @@
 The first SIGINT, SIGTERM or SIGHUP cancels the coroutine, which puts in order what it began; the second ends the
 process at once. A signal that was ignored when we started (nohup, a shell's background job) stays ignored, except
 SIGTERM. Raises Interrupted where the coroutine ends by that cancellation without words of its own.
+Whoever loops around Redis calls `obey`: redis-py waits by asyncio.wait_for, which before Python 3.12 loses a
+cancellation that comes together with the answer.
 """
 
 from __future__ import annotations
@@ -71,3 +73,10 @@ def _fast_loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
     return uvloop.new_event_loop()
+
+
+def obey() -> None:
+    """Raise the cancellation of this task that somebody on the way has lost."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

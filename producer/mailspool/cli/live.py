@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from mailspool.cli import screens
+from mailspool.cli.interrupt import obey
 from mailspool.cli.paint import Line, Span, line
 from mailspool.cli.say import Say, colours
 from mailspool.errors import SpoolUnavailable, WaitTimeout
@@ -83,6 +84,7 @@ async def follow(say: Say, batch: Batch, timeout: timedelta | None, *, tell: boo
         pause_s = _DRAWN_EVERY_S if live.live else _TOLD_EVERY_S if follower.tells else _QUIETLY_EVERY_S
         while True:
             status = await follower.look(live)
+            obey()
             if status is not None and status.done:
                 return status
             left_s = ends_s - time.monotonic()

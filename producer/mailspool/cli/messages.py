@@ -105,12 +105,15 @@ class _Filters:
         self._states, self._recipient, self._domain, self._reply = states, recipient, domain, reply
 
     async def of(self, batch: Batch, limit: int | None) -> AsyncIterator[MessageStatus]:
+        from mailspool.cli import interrupt
+
         number = 0
         found = batch.messages(self._states, recipient=self._recipient, domain=self._domain, reply=self._reply)
         async for message in found:
             if number == limit:
                 return
             number += 1
+            interrupt.obey()
             yield message
 
 

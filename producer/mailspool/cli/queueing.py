@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypedDict, cast
 from mailspool.cli import screens
 from mailspool.cli.content_key import PREFIX, content_key
 from mailspool.cli.failures import Interrupted
+from mailspool.cli.interrupt import obey
 from mailspool.cli.live import follow
 from mailspool.cli.options import Ask
 from mailspool.cli.paint import harmless
@@ -196,7 +197,7 @@ class Queueing:
     async def _queue(self, spool: Spool, key: str, total: int | None) -> Batch:
         reading = self._order.reading
         try:
-            return await spool.send_batch(
+            batch = await spool.send_batch(
                 self._message,
                 self._rows(),
                 key=key,
@@ -207,6 +208,8 @@ class Queueing:
                 rejects=reading.rejects,
                 **self._common(),
             )
+            obey()
+            return batch
         except asyncio.CancelledError:
             # The upload has been given up by now, so what the key shows is final.
             after = await batch_of(spool, key)
