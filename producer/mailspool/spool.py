@@ -73,7 +73,7 @@ class Spool:
     # -- life
 
     async def open(self) -> None:
-        """Optional: it opens at first use. Opens again after `close`. Raises SpoolUnavailable, SpoolUnsafe, ConfigError."""
+        """Optional: it opens at first use; needed after `close`. Raises SpoolUnavailable, SpoolUnsafe, ConfigError."""
         self._closed = False
         await self.connection()
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.edition import pick, show
+from tests.support.embedded import server_of
 from tests.support.ground import Background, Ground, ReceiverProcess
 from tests.support.loading_main import order_of
 from tests.support.mailing import recipient
 from tests.support.oracle import contents
-from tests.support.embedded import server_of
 from tests.support.waiting import until
 
 KILLS = pick(short=4, full=20)
@@ -47,7 +47,8 @@ async def before_a_commit(ground: Ground, producer: Background) -> float:
     paused = producer.said().count("paused")
     pause = ground.folder / "pause"
     pause.touch()
-    await until(lambda: producer.said().count("paused") > paused, "an upload has loaded everything")
+    await until(lambda: producer.said().count("paused") > paused or not producer.alive, "an upload has loaded all")
+    assert producer.alive, producer.words()
     took_s = await kill_server(ground.data_dir)
     pause.unlink()
     return took_s

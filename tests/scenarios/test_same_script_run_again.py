@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support import mailing_script
 from tests.support.edition import pick, show
 from tests.support.ground import Background, Ground
 from tests.support.mailing import recipient, row
@@ -22,7 +21,7 @@ from tests.support.waiting import until
 ROWS = pick(short=2_000, full=20_000)
 SILENT_S = pick(short=2.0, full=0.0)
 """How long a dead upload keeps its key; 0 is the real time."""
-SCRIPT = Path(mailing_script.__file__)
+SCRIPT = Path(__file__).parents[1] / "support" / "mailing_script.py"
 
 
 class Said(msgspec.Struct):
@@ -48,8 +47,7 @@ def start(ground: Ground, name: str, path: Path, key: str, *, halt_at: int = -1)
 
 
 async def go(*scripts: Background) -> None:
-    for script in scripts:
-        await until(lambda script=script: "ready" in script.said(), f"{script.name} is ready")
+    await until(lambda: all("ready" in script.said() for script in scripts), "the scripts are ready")
     for script in scripts:
         script.say("go")
 

@@ -139,7 +139,7 @@ async def settled(batch: Batch) -> bool:
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 async def test_a_stop_ends_the_wait_for_a_reply_that_never_comes(ground: Ground, policy: OnUncertain) -> None:
     """SIGTERM: the worker waits for `stop_timeout`, lets go, and writes down that it does not know."""
-    receiver = ground.receiver()
+    receiver = ground.receiver(pipelining=False)  # or another mail's envelope would wait behind each lost reply
     worker = ground.worker(stop_timeout="1s", retry_schedule="1s*")
     async with ground.spool() as spool:
         batch = await spool.send_batch(letter(), table("stall-1"), on_uncertain=policy)
@@ -166,8 +166,8 @@ async def test_a_stop_ends_the_wait_for_a_reply_that_never_comes(ground: Ground,
 
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 async def test_a_kill_while_the_reply_is_waited_for(ground: Ground, policy: OnUncertain) -> None:
-    """kill -9 leaves no record of the attempt; in a claiming batch the claim is there, and comes to rest as uncertain."""
-    receiver = ground.receiver()
+    """kill -9 leaves no record of the attempt; in a claiming batch the claim comes to rest as uncertain."""
+    receiver = ground.receiver(pipelining=False)  # as above
     faults = {"lease_s": LEASE_S}
     worker = ground.worker("killed", faults, retry_schedule="1s*")
     async with ground.spool() as spool:

@@ -1,7 +1,7 @@
 """Two workers, one of them stopped (SIGSTOP) for two lease times under load, then let go.
 
-The other one takes its chunks over when the lease is out. What repeats is exactly what the frozen sessions had delivered
-and not recorded, one each; nothing that a thawed worker does changes a thing any more, and it goes on with new work.
+The other one takes its chunks over when the lease is out. What repeats is exactly what the frozen sessions had
+delivered and not recorded, one each; the thawed worker changes nothing of that any more, and goes on with new work.
 Each worker has a receiver of its own, so that their sessions can be told apart.
 """
 

@@ -1,7 +1,7 @@
-"""`kill -9` of a worker at random moments, at full speed, with default settings: embedded server, fsync for every write.
+"""`kill -9` of a worker at random moments, at full speed, with default settings: embedded server, every write fsynced.
 
-The receiver's log is the truth. A session holds a body at a kill when the receiver has the whole mail and the spool does
-not know yet that it was sent. Exactly these mails come again, one a session at most, with the same bytes.
+The receiver's log is the truth. A session holds a body at a kill when the receiver has the whole mail and the spool
+does not know yet that it was sent. Exactly these mails come again, one a session at most, with the same bytes.
 The short edition shortens the lease, to wait less at its end.
 """
 

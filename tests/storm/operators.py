@@ -55,7 +55,7 @@ def resolve(world: World) -> None:
 
 def resume(world: World) -> None:
     closed = [b for b, fields in world.db.batches.items() if fields.get("wait_why") == "closed"]
-    world.do(ops.Resume(world.pick(closed) if closed and world.chance(0.7) else world.any_batch()))
+    world.do(ops.Resume(_rather(world, closed)))
 
 
 def arq_errs(world: World) -> None:
@@ -72,6 +72,23 @@ def arq_errs(world: World) -> None:
         world.write(*(("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2)))
     if world.chance(0.4):
         broom(world)
+
+
+def cancel(world: World) -> None:
+    """Any batch, or rather one that somebody adds to."""
+    world.do(
+        ops.Close(_rather(world, [b for b, fields in world.db.batches.items() if "upload" in fields]), "cancelled")
+    )
+
+
+def purge(world: World) -> None:
+    """Any batch, or rather one that is ripe, best of all under an upload."""
+    ripe = [b for b, at in world.db.scores("retire").items() if at <= world.now]
+    world.do(ops.Purge(_rather(world, [b for b in ripe if "upload" in world.db.batch(b)] or ripe)))
+
+
+def _rather(world: World, these: list[str]) -> str:
+    return world.pick(these) if these and world.chance(0.5) else world.any_batch()
 
 
 def collect(world: World) -> None:

@@ -25,7 +25,8 @@ SPECS = {"D": b"spec D", "E": b"spec E"}
 BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"leaflet", b"\x00\xff invoice", b"logo")}
 SHAS = tuple(BLOBS)
 PATIENCE = 12
-HALF_MINUTE, TEN_MINUTES, AN_HOUR = 30_000, 600_000, 3_600_000
+TEN_MINUTES, AN_HOUR = 600_000, 3_600_000
+LIFETIMES = (30_000, 30_000, 120_000, TEN_MINUTES, TEN_MINUTES, AN_HOUR)
 
 
 def fields_of(world: World, c: Class, digest: str, **given: Arg) -> Mapping[str, Arg]:
@@ -37,7 +38,7 @@ def fields_of(world: World, c: Class, digest: str, **given: Arg) -> Mapping[str,
 
 def random_fields(world: World, digest: str) -> Mapping[str, Arg]:
     """Any class, start, lifetime or absolute deadline, hold, pin, record version."""
-    lifetime = AN_HOUR if world.sulky else world.pick((HALF_MINUTE, 120_000, TEN_MINUTES, TEN_MINUTES, AN_HOUR))
+    lifetime = AN_HOUR if world.sulky else world.pick(LIFETIMES)
     absolute = world.chance(0.2)
     return fields_of(
         world,

@@ -99,7 +99,7 @@ class Records:
             case ops.Collect(), "MORE":
                 self.uploads[op.u].going = True
             case ops.Collect(), "OK":
-                self.uploads.pop(op.u, None)
+                self._collect(op.u)
             case ops.SendOne(), Sent1("OK") if op.b not in self.batches:
                 self._send1(op, now)
             case _:
@@ -123,6 +123,11 @@ class Records:
         self.attached.setdefault(b, set()).add(sha)
         if data is not None:
             self.blobs.setdefault(sha, data)
+
+    def _collect(self, u: str) -> None:
+        upload = self.uploads.pop(u, None)
+        if upload and upload.b not in self.batches:
+            self.attached.pop(upload.b, None)
 
     def _load(self, op: ops.Load, now: int) -> None:
         upload = self.uploads[op.u]

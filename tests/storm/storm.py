@@ -98,7 +98,10 @@ class Storm:
         world = self.world
         adders = [one for one in self.producers if one.b == b]
         key = world.db.batch(b)["key"]
-        if adders and world.chance(0.6):
+        idle = [run for run in self.workers.runs if run.b == b and run.wire is None and not run.buffer]
+        if idle and world.chance(0.4):
+            self.workers.ends(world.pick(idle), 100_000, "closed", world.pick(("chunk", "batch")))
+        elif adders and world.chance(0.6):
             producers.advance(world, world.pick(adders))
         elif key and world.chance(0.5):
             producers.advance(world, producers.new_producer(world, key))
@@ -133,14 +136,14 @@ class Storm:
             (0.83, self._work),
             (0.845, lambda: world.do(ops.Hold(world.any_batch()))),
             (0.88, lambda: world.do(ops.Release(world.any_batch()))),
-            (0.885, lambda: world.do(ops.Close(world.any_batch(), "cancelled"))),
+            (0.885, lambda: operators.cancel(world)),
             (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),
             (0.935, lambda: operators.reopen(world)),
             (0.945, lambda: operators.resolve(world)),
             (0.952, lambda: operators.pause(world)),
             (0.957, lambda: operators.resume(world)),
             (0.963, lambda: operators.collect(world)),
-            (0.97, lambda: world.do(ops.Purge(world.any_batch()))),
+            (0.97, lambda: operators.purge(world)),
             (0.974, lambda: operators.broom(world)),
             (0.978, lambda: operators.ask(world)),
             (0.986, lambda: operators.arq_errs(world)),
@@ -243,9 +246,7 @@ class Storm:
                     continue
             self.workers.leaves(run, i)
             world.do(ops.Record(((run.b, run.k, run.token, ((i, outcome("s", world.now)),)),)))
-        world.do(ops.Settle(run.b, run.k, run.token))
-        world.job_ends(run.c, run.job)
-        self.workers.runs.remove(run)
+        self.workers.ends(run)
 
     def _leave_nothing(self) -> None:
         world = self.world

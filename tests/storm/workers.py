@@ -157,12 +157,12 @@ class Workers:
         world = self.world
         run.wire = None
         end = world.dice.random()
-        if end < 0.12:
+        if end < (0.02 if world.sulky else 0.12):
             if run.claimed:
                 run.buffer.append((i, run.before.get(i, b"")))
             return
         letter, at_ms = "s", world.now
-        if end < (0.3 if world.sulky else 0.7):
+        if end < (0.15 if world.sulky else 0.7):
             self.leaves(run, i)
         else:
             letter = world.pick("dddddfux" if world.sulky else "ddfux")
@@ -171,7 +171,9 @@ class Workers:
 
     def _next_try_in(self) -> int:
         world = self.world
-        wait = world.pick((20_000, 700_000) if world.sulky else (1, 5000, 20_000, 400_000, 700_000, 1_000_000))
+        if world.sulky:  # so that tries lie about a minute apart, which is how far they are gathered
+            return world.pick((20_000, 700_000, 700_000, 762_000)) + world.dice.randrange(5000)
+        wait = world.pick((1, 5000, 20_000, 400_000, 700_000, 1_000_000))
         return wait + world.dice.randrange(1 + wait // 8)
 
     def leaves(self, run: Run, i: int) -> None:
@@ -209,31 +211,34 @@ class Workers:
         twice = run.buffer[:1] if world.chance(0.1) else []
         busy = {run.wire, claim, *(index for index, _ in run.buffer)}
         back = [(i, b"")] if world.chance(0.04) and i not in busy else []
+        if run.wire is not None and run.claimed and world.chance(0.1):
+            back.append((run.wire, outcome("c", world.now)))  # a claim that stands is not claimed anew
         return (*back, *run.buffer, *twice)
 
     def _settles(self, run: Run) -> None:
         world = self.world
         why = scope = ""
         later_ms = 0
-        if not world.calm and world.chance(0.28):
+        if not world.calm and world.chance(0.1 if world.sulky else 0.28):
             why, scope = world.pick(("rate", "closed")), world.pick(("chunk", "batch"))
             later_ms = world.pick((1000, 5000, 100_000))
-        world.do(ops.Settle(run.b, run.k, run.token, later_ms, why, scope or "chunk"))
-        world.job_ends(run.c, run.job)
-        self.runs.remove(run)
+        self.ends(run, later_ms, why, scope or "chunk")
         if scope == "batch":
             self._blocks_others(run, why)
         if world.chance(0.5):
             world.feed(run.c)
+
+    def ends(self, run: Run, later_ms: int = 0, why: str = "", scope: str = "chunk") -> None:
+        self.world.do(ops.Settle(run.b, run.k, run.token, later_ms, why, scope))
+        self.world.job_ends(run.c, run.job)
+        self.runs.remove(run)
 
     def _blocks_others(self, run: Run, why: str) -> None:
         """What closed for this chunk is closed for others of its batch too, each with a time of its own."""
         world = self.world
         for mate in [one for one in self.runs if one.b == run.b and one.wire is None and not one.buffer]:
             if world.chance(0.7):
-                world.do(ops.Settle(mate.b, mate.k, mate.token, world.pick((1000, 5000)), why, "batch"))
-                world.job_ends(mate.c, mate.job)
-                self.runs.remove(mate)
+                self.ends(mate, world.pick((1000, 5000)), why, "batch")
 
     # -- those that should be silent
 

@@ -175,9 +175,7 @@ class Ground:
             self.relay_url = receiver.url
         return receiver
 
-    def worker(
-        self, name: str = "worker", faults: Mapping[str, object] | None = None, **changes: object
-    ) -> Background:
+    def worker(self, name: str = "worker", faults: Mapping[str, object] | None = None, **changes: object) -> Background:
         """`mailspool worker`; returns when it works."""
         worker = self.start_worker(name, faults, **changes)
         eventually(lambda: "worker_started" in worker.first_words() or not worker.alive, f"{name} works")

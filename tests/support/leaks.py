@@ -134,7 +134,9 @@ async def everything(redis: Redis, prefix: str = "ms") -> Everything:
     found: dict[str, object] = {}
     for raw in cast("list[bytes]", await command("KEYS", f"{prefix}:*")):
         name = raw.decode()
-        found[name.removeprefix(f"{prefix}:")] = await _value(command, name)
+        value = await _value(command, name)
+        if value != "none":  # it went away meanwhile
+            found[name.removeprefix(f"{prefix}:")] = value
     return Everything(found, prefix)
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from mailspool import Spool, SpoolUnavailable
 from mailspool.contract.moves import Loaded, Moves
 from tests.support.mailing import letter, row
+from tests.support.waiting import until
 
 ROWS = 450
 GIVEN_UP_EVERY = 3
 
 
-class GivenUp(Exception):
+class GivenUpError(Exception):
     """The list ends in an error."""
 
 
@@ -33,7 +34,7 @@ def table(number: int) -> Iterator[Mapping[str, object]]:
     for n in range(1, ROWS + 1):
         yield row(n, order_of(number))
     if is_given_up(number):
-        raise GivenUp
+        raise GivenUpError
 
 
 def is_given_up(number: int) -> bool:
@@ -45,16 +46,17 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
+def is_there(path: Path) -> bool:
+    return path.exists()
+
+
 def pause_before_commits(pause: Path) -> None:
     commit = Moves.commit
 
-    async def paused(
-        moves: Moves, b: str, u: str, total: int, shas: Sequence[str] = (), *, now_ms: int = 0
-    ) -> Loaded:
-        if pause.exists():
+    async def paused(moves: Moves, b: str, u: str, total: int, shas: Sequence[str] = (), *, now_ms: int = 0) -> Loaded:
+        if is_there(pause):
             say("paused")
-        while pause.exists():
-            await asyncio.sleep(0.002)
+            await until(lambda: not is_there(pause), "it may go on")
         return await commit(moves, b, u, total, shas, now_ms=now_ms)
 
     setattr(Moves, "commit", paused)  # noqa: B010 - mypy forbids to assign to a method
@@ -64,7 +66,7 @@ async def queue(spool: Spool, number: int) -> None:
     while True:
         try:
             batch = await spool.send_batch(letter(2), table(number), key=f"upload-{number}")
-        except GivenUp:
+        except GivenUpError:
             say("given-up", number, ROWS)
             return
         except SpoolUnavailable:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from mailspool.contract import states
 
-if len(sys.argv) > 3 and float(sys.argv[3]):
+# Before the client is imported, which copies these numbers.
+if __name__ == "__main__" and len(sys.argv) > 3 and float(sys.argv[3]):
     silent_s = float(sys.argv[3])
     vars(states).update(UPLOAD_SILENT_MS=int(silent_s * 1000), UPLOAD_SIGN_S=silent_s / 4)
 
-from mailspool import Message, Spool  # noqa: E402 - after the shorter patience, which the uploads copy
+from mailspool import Message, Spool
 
 NEWS = Message(
     from_="News <news@sender.test>",

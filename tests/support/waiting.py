@@ -28,7 +28,9 @@ async def until_async(condition: Callable[[], Awaitable[bool]], what: str, *, li
         await asyncio.sleep(_PAUSE_S)
 
 
-async def until_quiet(number: Callable[[], int], what: str, *, still_s: float = 0.3, limit_s: float = DEADLINE_S) -> None:
+async def until_quiet(
+    number: Callable[[], int], what: str, *, still_s: float = 0.3, limit_s: float = DEADLINE_S
+) -> None:
     """Until the number has not changed for so long."""
     ends_s, seen, since_s = time.monotonic() + limit_s, number(), time.monotonic()
     while time.monotonic() - since_s < still_s:

@@ -1,4 +1,4 @@
-"""`python -m tests.support.worker_main '{...}'`: a worker process as the command line starts it, with faults on request.
+"""`python -m tests.support.worker_main '{...}'`: a worker process as the command line starts it, faults on request.
 
 Settings come from MAILSPOOL_* as for everybody. The argument's fields are `Faults`: how it ends, shorter constants for
 the short editions, and what it shall die of. Exits as the command does.
@@ -68,10 +68,8 @@ def arm(recipient: str, place: Literal["render", "body"]) -> None:
             os._exit(99)
         return send(writer, content)
 
-    vars_of_item: dict[str, object] = {"render": rendered}
-    for name, value in vars_of_item.items():
-        setattr(Item, name, value)
-    setattr(BodyWriter, "send", sent)  # noqa: B010 - mypy forbids to assign to a method
+    setattr(Item, "render", rendered)  # noqa: B010 - mypy forbids to assign to a method
+    setattr(BodyWriter, "send", sent)  # noqa: B010 - the same
 
 
 def main(argument: str) -> int:

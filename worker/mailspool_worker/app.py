@@ -198,8 +198,9 @@ class Engine:
         for route in self.routes:
             name, health = route.relay.name, route.health
             shown = (health.state, health.why, health.until_s)
-            if self._published.get(name, _WELL) == shown:
-                continue
+            known = self._published.get(name)
+            if known == shown or (known is None and shown == _WELL and not route.sessions):
+                continue  # the trouble that a dead worker told of stands until a session proves that it is over
             until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
             try:
                 await hset(

@@ -118,8 +118,10 @@ class _Process:
             if engine.failed is not None:
                 raise engine.failed
             if self._drain and engine.ticked.is_set():
-                quiet = quiet + 1 if await self._nothing_to_do(engine) else 0
-                if quiet >= _QUIET_LOOKS:
+                stay = await self._left_for_later(engine)
+                quiet = quiet + 1 if stay is not None else 0
+                if stay is not None and quiet >= _QUIET_LOOKS:
+                    self._say_what_stays(stay)
                     return 0
             if self._until_done is not None:
                 code = await self._all_done(engine)
@@ -134,18 +136,21 @@ class _Process:
                 continue
         return 0
 
-    async def _nothing_to_do(self, engine: Engine) -> bool:
+    async def _left_for_later(self, engine: Engine) -> int | None:
+        """How many batches stay, or None while there is something to do now."""
         stay = 0
         for class_ in self._classes:
             drained = await engine.moves.drained(class_)
             if drained.busy:
-                return False
+                return None
             stay += drained.stay
+        return stay
+
+    @staticmethod
+    def _say_what_stays(stay: int) -> None:
         if stay:
-            sys.stderr.write(
-                f"drained; {stay} {'batch waits' if stay == 1 else 'batches wait'} for a later try, a date or a relay\n"
-            )
-        return True
+            waits = "batch waits" if stay == 1 else "batches wait"
+            sys.stderr.write(f"drained; {stay} {waits} for a later try, a date or a relay\n")
 
     async def _all_done(self, engine: Engine) -> int | None:
         """None while something is open; else 0, or 1 if something failed, expired or is uncertain."""

@@ -70,7 +70,9 @@ def failure_of(error: BaseException, data_dir: Path | None = None) -> Failure:
     if isinstance(error, Usage):
         return Failure("usage", str(error), "", USAGE)
     if isinstance(error, typer.TyperException):
-        return Failure("usage", _full_stop(error.format_message()), _help_of(error), error.exit_code)
+        return Failure(
+            "usage", _full_stop(error.format_message().replace("Value error, ", "")), _help_of(error), error.exit_code
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure("no_room", f"there is no room left: {_named(error)}.", "", NO_ROOM)
     if _is_outage(error):

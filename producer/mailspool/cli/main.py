@@ -7,8 +7,10 @@ are told in failures.py. With `--json` every error is one JSON line on stderr.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Final
 
 import typer
@@ -26,7 +28,7 @@ from mailspool.cli import (
     watch,
     worker,
 )
-from mailspool.cli.failures import Interrupted, Usage, failure_of
+from mailspool.cli.failures import INTERRUPTED, USAGE, Interrupted, Usage, failure_of
 from mailspool.cli.options import (
     ConfigFlag,
     Globals,
@@ -37,7 +39,7 @@ from mailspool.cli.options import (
     VersionFlag,
     with_globals,
 )
-from mailspool.cli.say import Say
+from mailspool.cli.say import Say, json_text
 from mailspool.errors import MailspoolError
 
 COMMANDS: Final[tuple[tuple[str, Callable[..., int]], ...]] = (
@@ -70,12 +72,11 @@ app = typer.Typer(
     epilog=_EPILOG,
     add_completion=False,
     rich_markup_mode=None,  # plain help is there in a tenth of a second
-    no_args_is_help=True,
     context_settings=_HELP,
 )
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def everywhere(
     ctx: typer.Context,
     json: JsonFlag = False,
@@ -86,6 +87,9 @@ def everywhere(
 ) -> None:
     if isinstance(ctx.obj, Run):
         ctx.obj.before = Globals(json, quiet, config, redis_url)
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(USAGE)
 
 
 for _name, _function in COMMANDS:
@@ -127,8 +131,22 @@ def _reader_is_gone() -> int:
     return 0
 
 
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C before a command's loop runs: modules are loaded, files are read, nothing has been done yet.
+
+    Not by KeyboardInterrupt: raised in the middle of an import it comes out as anything.
+    """
+    words = "Interrupted: nothing was done."
+    if "--json" in sys.argv:
+        words = json_text({"error": {"code": "interrupted", "message": words, "hint": None, "exit": INTERRUPTED}})
+    os.write(sys.stderr.fileno(), f"{words}\n".encode())
+    os._exit(INTERRUPTED)
+
+
 def run() -> None:
     """The console command `mailspool`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop_at_once)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal of another encoding gets escapes instead of an exception.

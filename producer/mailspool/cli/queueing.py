@@ -27,9 +27,10 @@ from mailspool.cli.paint import harmless
 from mailspool.cli.recipients import Addresses, ListSource
 from mailspool.cli.watch import exit_code, show_report, stopped_watching
 from mailspool.cli.when import Moment, spelled
+from mailspool.cli.wording import in_flags, of_addresses
 from mailspool.client.specs import template_spec
 from mailspool.content.digest import digest
-from mailspool.errors import InputError, KeyConflict, NotFound, SpoolUnavailable
+from mailspool.errors import InputError, KeyConflict, NotFound, SpoolUnavailable, WaitTimeout
 from mailspool.lists import ListOptions, empty_list, open_rows
 from mailspool.spool import Spool
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 ONCE: Final = "once:"
 """Keys of one run: nobody types them, and no other run has them."""
+
+
+_GO_ON: Final = "the same command again (for a list), or mailspool worker"
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,10 @@ class Queueing:
             return terms.key
         if isinstance(self._who, Addresses) or terms.again:
             return ONCE + secrets.token_hex(8)
-        spec, _ = template_spec(self._message, settings)
+        try:
+            spec, _ = template_spec(self._message, settings)
+        except InputError as error:
+            raise self._in_flags(error) from None
         return content_key(digest(spec), self._who.digest, self._order.reading.meaning())
 
     async def _known_or_queued(self, spool: Spool, key: str) -> tuple[Batch, BatchStatus]:
@@ -237,12 +244,7 @@ class Queueing:
         }
 
     def _in_flags(self, error: InputError) -> InputError:
-        """Addresses of the command line are no rows to their writer."""
-        if not isinstance(self._who, Addresses) or error.code != "bad_rows":
-            return error
-        problems = [problem.partition(": ")[2] for problem in error.problems]
-        hint = "an address alone has no other columns: give a list with --to FILE"
-        return InputError(f"{problems[0]}. Nothing was queued.", problems=problems, hint=hint, code=error.code)
+        return of_addresses(error) if isinstance(self._who, Addresses) else in_flags(error)
 
     def _nothing_queued(self) -> Interrupted:
         return Interrupted("Interrupted: nothing was queued.", self._signals.exit_code)
@@ -305,6 +307,10 @@ class Queueing:
         except asyncio.CancelledError:
             status = await batch.status()
             raise Interrupted(self._gone(status), self._signals.exit_code) from None
+        except WaitTimeout as error:
+            if not after.deliver:
+                raise
+            raise WaitTimeout(error.message, status=error.status, hint=_GO_ON) from None
         if self._say.json:
             self._say.object(status.to_dict())
         else:
@@ -320,7 +326,7 @@ class Queueing:
         if not self._order.after.deliver or status.done:
             return stopped_watching(status.id)
         far = f"{status.sent:,} of {status.total:,} are sent, the rest is kept"
-        return f"Stopped: {far}. Go on: the same command again, or mailspool worker"
+        return f"Stopped: {far}. Go on: {_GO_ON}"
 
 
 async def batch_of(spool: Spool, key: str) -> tuple[Batch, BatchStatus] | None:

@@ -56,7 +56,7 @@ def recipients(values: Sequence[str], say: Say) -> Iterator[Addresses | ListSour
     if lists and len(values) > 1:
         raise Usage("--to takes one list, or addresses (as often as you like), but not both.")
     if not lists:
-        yield Addresses(tuple(cell for value in values for cell in _cells(value)))
+        yield Addresses(_cells(values))
         return
     with contextlib.ExitStack() as stack:
         yield _opened(lists[0], say, stack)
@@ -84,7 +84,7 @@ def _opened(name: str, say: Say, stack: contextlib.ExitStack) -> ListSource:
         if stat.S_ISDIR(kind):
             raise InputError(f"{path} is a folder; give a file.", code="unreadable", exit_code=66)
         with path.open("rb") as file:
-            return _kept(file, path.name, stack)
+            return _kept(file, "pipe", stack)
     except OSError as error:
         words = (error.strerror or str(error)).lower()
         raise InputError(f"{path} cannot be read: {words}.", code="unreadable", exit_code=66) from error
@@ -108,19 +108,24 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _cells(value: str) -> list[str]:
-    """The mailboxes of one `--to`, each as a cell of a list would hold it."""
-    from mailspool.content.address import AddressError, parse_mailboxes
+def _cells(values: Sequence[str]) -> tuple[str, ...]:
+    """The mailboxes of all `--to`, each once, as a cell of a list would hold them."""
+    from mailspool.content.address import AddressError, identity, parse_mailboxes
 
-    if "@" not in value:
-        raise NotFound(f'no file "{value[:60]}", and it is no address.{near_file(value)}', code="no_such_file")
-    try:
-        boxes = parse_mailboxes(value)
-    except AddressError as error:
-        raise InputError(
-            f'--to "{value[:60]}": {error}. Nothing was queued.', problems=[str(error)], code="bad_address"
-        ) from None
-    return [f"{_quoted(box.name)} <{box.address}>" if box.name else box.address for box in boxes]
+    found: dict[str, str] = {}
+    for value in values:
+        if "@" not in value:
+            raise NotFound(f'no file "{value[:60]}", and it is no address.{near_file(value)}', code="no_such_file")
+        try:
+            boxes = parse_mailboxes(value)
+        except AddressError as error:
+            raise InputError(
+                f'--to "{value[:60]}": {error}. Nothing was queued.', problems=[str(error)], code="bad_address"
+            ) from None
+        for box in boxes:
+            cell = f"{_quoted(box.name)} <{box.address}>" if box.name else box.address
+            found.setdefault(identity(box.address), cell)
+    return tuple(found.values())
 
 
 def _quoted(name: str) -> str:

@@ -82,7 +82,8 @@ class Say:
             sys.stderr.flush()
             return
         self._complain(line(Span("error: ", "red"), message))
-        if hint and hint.rstrip(".") not in message:
+        # Many messages end in their hint; line breaks and the full stop may differ.
+        if hint and " ".join(hint.split()).rstrip(".").lower() not in " ".join(message.split()).lower():
             self._complain(line(Span("hint:  ", "bold"), hint))
 
     def interrupted(self, words: str) -> None:

@@ -91,7 +91,7 @@ def send_notices(batch: Batch, status: BatchStatus, workers: int, *, deliver: bo
         kept = " and ".join(batch.notices)
         found.append(("terms_kept", f"{batch.id} was queued before; the {kept} of then stand."))
     if not batch.created:
-        known = f"{batch.skipped_known:,} of these rows were queued before, {batch.added:,} are new"
+        known = f"{counted(batch.skipped_known, 'row')} queued before, {batch.added:,} new"
         found.append(("known_rows", f"{known} (batch {batch.id})."))
     if batch.duplicates:
         stood = "row repeats another and is" if batch.duplicates == 1 else "rows repeat others and are"

@@ -44,6 +44,13 @@ class Reading:
         if self.rejects is not None and not self.skip_bad:
             raise Usage("--rejects names the file for the rows that --skip-bad leaves out: give both.")
 
+    def check_addresses(self) -> None:
+        """What is typed about a list must not be lost in silence where there is none."""
+        given = [name for name, value in vars(self).items() if value not in (None, False)]
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise Usage(f"{flags}: only for a list in a file or on stdin.")
+
     def meaning(self) -> dict[str, str | None]:
         """What decides which mails the list's bytes become."""
         names = ("duplicates", "row_key", "email_column", "encoding", "delimiter", "to_format")
@@ -182,6 +189,8 @@ def receivers_of(mail: bytes) -> tuple[str, ...]:
 
 
 def _run(ask: Ask, order: Order, message: Message | bytes, who: Addresses | ListSource) -> int:
+    if isinstance(who, Addresses):
+        order.reading.check_addresses()
     from mailspool.cli import interrupt
     from mailspool.cli.queueing import Queueing
 

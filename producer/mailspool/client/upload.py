@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -302,5 +303,9 @@ async def uploading(
 
 
 def _clock(fields: Mapping[str, str]) -> str:
+    """When the batch was made, on the reader's clock; the day only if it is not today."""
     created = utc(fields.get("created"))
-    return f"{created.astimezone():%d %b %H:%M}" if created else "a moment ago"
+    if created is None:
+        return "a moment ago"
+    at = created.astimezone()
+    return f"{at:%H:%M}" if at.date() == datetime.now().astimezone().date() else f"{at:%d %b %H:%M}"

@@ -269,7 +269,7 @@ def test_notices_about_rows() -> None:
     found = notices(Told(created=False, added=10, skipped_known=5, notices=("class", "send_at")))
     assert found == {
         "terms_kept": "b7k2m9q4x was queued before; the class and send_at of then stand.",
-        "known_rows": "5 of these rows were queued before, 10 are new (batch b7k2m9q4x).",
+        "known_rows": "5 rows queued before, 10 new (batch b7k2m9q4x).",
     }
 
 

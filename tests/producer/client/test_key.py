@@ -197,7 +197,7 @@ async def test_dates_that_are_over_are_not_looked_at_again(
     monkeypatch.setattr("mailspool.spool.datetime", _Later)
     again = await spool.send_batch(INVOICE, people(1), key=KEY, expires_at=soon)
     assert (again.id, again.added) == (batch.id, 0)
-    with pytest.raises(InputError, match="is over"):
+    with pytest.raises(InputError, match=r"is over"):
         await spool.send_batch(INVOICE, people(1), key="another", expires_at=soon)
 
 
@@ -214,7 +214,7 @@ async def test_a_key_that_never_got_its_batch_does_not_excuse_a_past_date(spool:
     task = asyncio.create_task(spool.send_batch(INVOICE, endless(), key=KEY))
     await began.wait()
     assert await connection.command("EXISTS", connection.keys.key(KEY)) == 1
-    with pytest.raises(InputError, match="in the past"):
+    with pytest.raises(InputError, match=r"in the past"):
         await spool.send_batch(INVOICE, people(1), key=KEY, send_at=yesterday)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -231,7 +231,7 @@ async def test_a_cancelled_batch_refuses(spool: Spool) -> None:
 
 async def test_an_expired_batch_refuses(spool: Spool) -> None:
     batch = await spool.send_batch(INVOICE, people(1), key=KEY, expires_after=timedelta(milliseconds=1))
-    with pytest.raises(KeyConflict, match="which is expired"):
+    with pytest.raises(KeyConflict, match=r"which is expired"):
         await spool.send_batch(INVOICE, people(1, 2), key=KEY)
     assert (await batch.status()).total == 1
 
@@ -281,9 +281,9 @@ async def test_a_single_mail_keeps_the_same_contract(spool: Spool, hand: Hand) -
     again = await spool.send(mail, key="reset:1")
     assert (first.created, first.added, again.id) == (True, 1, first.id)
     assert (again.created, again.added, again.skipped_known, again.class_) == (False, 0, 1, "transactional")
-    with pytest.raises(KeyConflict, match="another text"):
+    with pytest.raises(KeyConflict, match=r"another text"):
         await spool.send(mail.replace(text="5678\n"), key="reset:1")
-    with pytest.raises(KeyConflict, match="another to"):
+    with pytest.raises(KeyConflict, match=r"another to"):
         await spool.send(mail, key="reset:1", to="sara@x.test")
     await hand.work(first.id, class_="transactional")
     assert (await first.status()).sent == 1

@@ -261,18 +261,18 @@ class Session(asyncio.Protocol):
                 self._watch()
 
     def _begin(self) -> None:
-        item = self._pull()
-        if item is None:
+        alone = self._needs_rset and not self.features.pipelining  # the envelope follows the answer to RSET
+        item = None if alone else self._pull()
+        if item is None and not alone:
             self.idle_since_s = self._clock_s()
             self._deadline_s = float("inf")
             self._owner.idle(self)
             return
-        lead = b""
-        if self._needs_rset:
-            lead = b"RSET\r\n"
+        lead = b"RSET\r\n" if self._needs_rset else b""
+        if lead:
             self._expected.append(None)
-            self._needs_rset = False
-        self._write(lead + self._open_envelope(item))
+        self._needs_rset = False
+        self._write(lead + self._open_envelope(item) if item else lead)
         self._watch()
 
     def _pull(self) -> Item | None:
@@ -309,8 +309,7 @@ class Session(asyncio.Protocol):
         self._expected.append(Stage.MAIL)
         if not self.features.pipelining:
             return mail
-        self._expected.append(Stage.RCPT)
-        self._expected.append(Stage.DATA)
+        self._expected += (Stage.RCPT, Stage.DATA)
         return mail + rcpt + b"DATA\r\n"
 
     def _try_body(self, envelope: Envelope) -> None:

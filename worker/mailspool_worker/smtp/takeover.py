@@ -153,8 +153,8 @@ def _features(client: aiosmtplib.SMTP) -> Features:
 
 def _drop(client: aiosmtplib.SMTP) -> None:
     """abort() frees socket and buffers at once; close() on a stalled peer keeps both."""
-    if isinstance(client.transport, asyncio.WriteTransport):
-        client.transport.abort()
+    if client.transport is not None:
+        cast("asyncio.Transport", client.transport).abort()  # uvloop's transports derive from none of asyncio's
 
 
 def _failed(stage: Stage, error: Exception) -> OpenFailed:

@@ -1,0 +1,85 @@
+"""Reading a spool: batches by id, prefix, key and `last`; the latest ones; the whole at a glance."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailspool import Message, NotFound, Spool
+from tests.support.hand import Hand
+
+HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
+NEWS = Message(from_="Shop <shop@x.test>", subject="News for {{ name }}", text="Dear {{ name }}\n")
+ROWS = [{"email": "ali@x.test", "name": "Ali"}, {"email": "sara@x.test", "name": "Sara"}]
+
+
+async def test_a_batch_is_found_by_id_prefix_key_and_last(spool: Spool) -> None:
+    with pytest.raises(NotFound, match=r"no batches in .*spool yet"):
+        await spool.batch("last")
+    first = await spool.send(HELLO, key="reset:1", name="reset")
+    second = await spool.send_batch(NEWS, ROWS, name="news")
+    assert (await spool.batch("last")).id == second.id
+    found = await spool.batch("key:reset:1")
+    assert (found.id, found.name, found.key, found.class_) == (first.id, "reset", "reset:1", "transactional")
+    assert (found.created, found.added) == (False, 0)
+    assert (await spool.batch(first.id)).id == first.id
+    assert (await spool.batch(first.id[:7])).id == first.id
+    with pytest.raises(
+        NotFound, match=rf'no batch "{first.id[:3]}" in .*spool\. Latest: {second.id} \(news, \d\d:\d\d\)\.'
+    ):
+        await spool.batch(first.id[:3])
+    with pytest.raises(NotFound, match=r'no batch with the key "reset:2"'):
+        await spool.batch("key:reset:2")
+    for ref in ("", "bbbb\xff", "*", first.id + "0", "b" * 1000):
+        with pytest.raises(NotFound):
+            await spool.batch(ref)
+
+
+async def test_a_prefix_of_several_is_told(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter([f"b00000000{n}" for n in range(5)])
+    monkeypatch.setattr("mailspool.client.single.new_batch_id", lambda: next(names))
+    for _ in range(5):
+        await spool.send(HELLO)
+    with pytest.raises(
+        NotFound, match=r'"b0000" is the beginning of several batches: b000000000, b000000001, b000000002 ...'
+    ):
+        await spool.batch("b0000")
+
+
+async def test_batches_come_latest_first(spool: Spool) -> None:
+    made = [(await spool.send(HELLO)).id for _ in range(5)]
+    connection = await spool.connection()
+    for at_ms, batch in enumerate(made, 1):
+        await connection.command("ZADD", connection.keys.batches, at_ms, batch)
+    assert [status.id async for status in spool.batches()] == made[::-1]
+    assert [status.id async for status in spool.batches(2)] == made[:2:-1]
+    for nothing in (0, -1):
+        assert [status async for status in spool.batches(nothing)] == []
+
+
+async def test_the_whole_spool(spool: Spool, hand: Hand) -> None:
+    empty = await spool.status()
+    assert (empty.workers, empty.queued, empty.oldest_s, empty.routes, empty.batches) == (0, 0, None, (), ())
+    assert empty.durability == "append-only, fsync always"
+    batch = await spool.send_batch(NEWS, [{"email": f"u{n}@x.test", "name": "A"} for n in range(10)], class_="bulk")
+    await hand.work(batch.id, {1: "deferred", 2: "failed", 3: "uncertain", 4: "suppressed"})
+    await spool.send(HELLO)
+    connection = await spool.connection()
+    await connection.command("HSET", connection.keys.route("main"), "state", "paused", "why", "535 no", "until", "1")
+    status = await spool.status()
+    assert (status.workers, status.queued, status.deferred, status.uncertain) == (1, 1, 1, 1)
+    assert [(route.name, route.state, route.why) for route in status.routes] == [("main", "paused", "535 no")]
+    assert [found.total for found in status.batches] == [1, 10]
+    assert status.oldest_s is not None
+    assert str(status).endswith("1 worker; 1 queued, 1 deferred, 1 uncertain; relay main paused: 535 no")
+
+
+async def test_the_oldest_is_found_beyond_the_latest_batches(spool: Spool) -> None:
+    first = await spool.send(HELLO)
+    for _ in range(25):
+        await (await spool.send(HELLO)).cancel()
+    connection = await spool.connection()
+    created = int((await connection.fields(connection.keys.batch(first.id)))["created"])
+    await connection.command("HSET", connection.keys.batch(first.id), "created", created - 3_600_000)
+    oldest_s = (await spool.status()).oldest_s
+    assert oldest_s is not None
+    assert oldest_s >= 3_600

@@ -1,0 +1,378 @@
+"""Before, during and after the commit: what is queued when a producer is cut off, cancelled, or finds no room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailspool import Attachment, InputError, KeyConflict, Message, Settings, Spool, SpoolFull, SpoolUnavailable
+from mailspool.contract.moves import Moves
+from mailspool.contract.scripts import scripts
+from mailspool.redis_server import folder as folders
+from tests.support.embedded import kill_server, plain_server
+from tests.support.leaks import collected, orphans
+from tests.support.severed import Line
+from tests.support.waiting import until_async
+
+NEWS = Message(from_="News <news@x.test>", subject="News", text="Dear {{ name }}\n")
+SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+
+
+def people(count: int, start: int = 0) -> Iterator[dict[str, object]]:
+    return ({"email": f"u{n}@x.test", "name": f"Anna {n}"} for n in range(start, start + count))
+
+
+async def committed(spool: Spool) -> int:
+    return len([batch async for batch in spool.batches(1000)])
+
+
+class Endless:
+    """A list that stops in the middle, and says so."""
+
+    def __init__(self, rows: int = 150) -> None:
+        self.there, self.go_on = asyncio.Event(), asyncio.Event()
+        self._rows = rows
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, object]]:
+        for row in people(self._rows):
+            yield row
+        self.there.set()
+        await self.go_on.wait()
+
+
+@pytest.fixture
+async def line(home: Path) -> AsyncIterator[Line]:
+    """A server of the user's behind a line that can be cut."""
+    with plain_server(home / "plain", *SAFE) as server:
+        async with Line(server, home / "line.sock") as line:
+            yield line
+
+
+@pytest.fixture
+async def far(line: Line, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Spool]:
+    """A spool at the end of that line, with little patience."""
+    monkeypatch.setattr("mailspool.client.connection.PATIENCE_S", 0.5)
+    async with Spool(Settings(redis_url=line.url)) as spool:
+        connection = await spool.connection()
+        for script in scripts("ms").values():  # so that each is called by its SHA from the start
+            await connection.command("SCRIPT", "LOAD", script.text)
+        yield spool
+        line.away = False
+        line.thaw()
+        await collected(connection.link.redis, connection.moves)
+        assert await orphans(connection.link.redis) == []
+
+
+# -- cancelled
+
+
+@pytest.mark.parametrize("key", ["monday", None])
+async def test_cancelled_while_loading_nothing_is_queued_and_the_key_is_free(spool: Spool, key: str | None) -> None:
+    rows = Endless()
+    task = asyncio.create_task(spool.send_batch(NEWS, rows, key=key))
+    await rows.there.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await committed(spool) == 0
+    async with asyncio.timeout(5):  # a key that were not free would be waited for, for 15 s
+        batch = await spool.send_batch(NEWS, people(3), key=key)
+    assert (batch.created, batch.added) == (True, 3)
+
+
+async def test_cancelled_while_begin_is_on_its_way_the_key_is_free(far: Spool, line: Line) -> None:
+    connection = await far.connection()
+    task = asyncio.create_task(far.send_batch(NEWS, people(3), key="monday"))
+    line.freeze()
+
+    async def beginning() -> bool:
+        return any(task.get_name() == "upload begins" for task in asyncio.all_tasks())
+
+    await until_async(beginning, "begin is on its way")
+    task.cancel()
+    line.thaw()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5):
+        assert (await far.send_batch(NEWS, people(3), key="monday")).added == 3
+    assert await connection.command("ZCARD", connection.keys.loading) in (0, 1)
+
+
+async def test_cancelled_twice_it_is_given_up_all_the_same(spool: Spool) -> None:
+    rows = Endless()
+    task = asyncio.create_task(spool.send_batch(NEWS, rows, key="monday"))
+    await rows.there.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5):
+        assert (await spool.send_batch(NEWS, people(3), key="monday")).created
+
+
+async def test_rows_that_raise_queue_nothing(spool: Spool) -> None:
+    def rows() -> Iterator[dict[str, object]]:
+        yield from people(150)
+        raise ZeroDivisionError("of the caller's own")
+
+    with pytest.raises(ZeroDivisionError, match=r"of the caller's own"):
+        await spool.send_batch(NEWS, rows(), key="monday")
+    assert await committed(spool) == 0
+    assert (await spool.send_batch(NEWS, people(3), key="monday")).created
+
+
+async def test_a_batch_cancelled_while_rows_are_added_refuses_them(spool: Spool) -> None:
+    batch = await spool.send_batch(NEWS, people(3), key="monday")
+    rows = Endless()
+    task = asyncio.create_task(spool.send_batch(NEWS, rows, key="monday"))
+    await rows.there.wait()
+    await batch.cancel()
+    rows.go_on.set()
+    with pytest.raises(KeyConflict, match=r"which is cancelled"):
+        await task
+    assert (await batch.status()).total == 3
+
+
+# -- the connection
+
+
+async def test_lost_before_the_commit_is_not_seen_at_all(far: Spool, line: Line) -> None:
+    line.cut("commit", after=False)
+    batch = await far.send_batch(NEWS, people(150), key="monday")
+    assert (line.cuts, batch.added, (await batch.status()).total) == (1, 150, 150)
+
+
+async def test_lost_after_the_commit_is_not_seen_either(far: Spool, line: Line) -> None:
+    line.cut("commit", after=True)
+    batch = await far.send_batch(NEWS, people(150), key="monday")
+    assert (line.cuts, batch.added, (await batch.status()).total) == (1, 150, 150)
+    assert await committed(far) == 1
+
+
+@pytest.mark.parametrize("script", ["begin", "load", "attach"])
+@pytest.mark.parametrize("after", [False, True])
+async def test_every_move_on_the_way_may_be_sent_twice(far: Spool, line: Line, script: str, after: bool) -> None:
+    line.cut(script, after=after)
+    mail = NEWS.replace(attachments=[Attachment(b"%PDF" * 100, name="a.pdf")])
+    batch = await far.send_batch(mail, people(150), key="monday")
+    assert (line.cuts, batch.added, (await batch.status()).total) == (1, 150, 150)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_lost_for_good_in_the_commit_nobody_knows(far: Spool, line: Line, after: bool) -> None:
+    line.cut("commit", after=after, for_good=True)
+    with pytest.raises(
+        SpoolUnavailable, match=r"may be queued or not. Run it again: with its key that is safe"
+    ) as caught:
+        await far.send_batch(NEWS, people(150), key="monday")
+    assert caught.value.acknowledged is None
+    line.away = False
+    assert await committed(far) == int(after)
+    connection = await far.connection()
+    await connection.command("ZADD", connection.keys.loading, "XX", 1, *await loading(far))
+    again = await far.send_batch(NEWS, people(150), key="monday")
+    assert (again.created, again.added, again.skipped_known) == ((False, 0, 150) if after else (True, 150, 0))
+
+
+async def loading(spool: Spool) -> list[str]:
+    connection = await spool.connection()
+    return await connection.strings("ZRANGE", connection.keys.loading, 0, -1) or ["nobody"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_single_mail_lost_for_good(far: Spool, line: Line, after: bool) -> None:
+    line.cut("send1", after=after, for_good=True)
+    mail = Message(from_="a@x.test", to="b@x.test", subject="S", text="T\n")
+    with pytest.raises(SpoolUnavailable, match=r"may be queued or not. Look at `mailspool status`") as caught:
+        await far.send(mail)
+    assert caught.value.acknowledged is None
+    line.away = False
+    assert await committed(far) == int(after)
+
+
+@pytest.mark.parametrize("script", ["begin", "load"])
+async def test_lost_for_good_before_the_commit_nothing_is_queued(far: Spool, line: Line, script: str) -> None:
+    line.cut(script, after=True, for_good=True)
+    with pytest.raises(SpoolUnavailable, match=r"does not answer \(tried 0.5 s\). Nothing was queued.") as caught:
+        await far.send_batch(NEWS, people(150), key="monday")
+    assert caught.value.acknowledged is False
+    line.away = False
+    assert await committed(far) == 0
+
+
+async def test_a_line_that_is_down_already_queues_nothing(far: Spool, line: Line) -> None:
+    line.away = True
+    connection = await far.connection()
+    await connection.link.redis.connection_pool.disconnect()
+    mail = Message(from_="a@x.test", to="b@x.test", subject="S", text="T\n")
+    for send in (far.send(mail), far.send_batch(NEWS, people(3))):
+        with pytest.raises(SpoolUnavailable, match=r"does not answer.*Nothing was queued.$") as caught:
+            await send
+        assert caught.value.acknowledged is False
+
+
+async def test_a_frozen_server_is_told_in_words(far: Spool, line: Line) -> None:
+    line.freeze()
+    async with asyncio.timeout(10):
+        with pytest.raises(SpoolUnavailable, match=r"does not answer.*Nothing was queued"):
+            await far.send_batch(NEWS, people(3))
+
+
+async def test_the_embedded_server_killed_under_an_upload_is_not_seen(spool: Spool, settings: Settings) -> None:
+    async def rows() -> AsyncIterator[dict[str, object]]:
+        for row in people(150):
+            yield row
+        await asyncio.to_thread(kill_server, settings.data_dir)
+        for row in people(150, 150):
+            yield row
+
+    batch = await spool.send_batch(NEWS, rows(), key="monday")
+    assert batch.added == 300
+    assert (await batch.status()).total == 300
+
+
+async def test_signs_of_life_survive_an_outage(far: Spool, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailspool.client.upload.UPLOAD_SIGN_S", 0.01)
+    go_on, began = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[dict[str, object]]:
+        yield next(people(1))
+        began.set()
+        await go_on.wait()
+        yield next(people(1, 1))
+
+    task = asyncio.create_task(far.send_batch(NEWS, slow(), key="monday"))
+    await began.wait()
+    line.cut("load", after=False, for_good=True)
+
+    async def cut() -> bool:
+        return line.away
+
+    await until_async(cut, "the line is cut")
+    connection = await far.connection()
+    with pytest.raises(SpoolUnavailable):
+        await connection.command("PING")
+    line.away = False
+    before = line.seen.count("load")
+
+    async def again() -> bool:
+        return line.seen.count("load") > before
+
+    await until_async(again, "a sign of life after the outage")
+    go_on.set()
+    assert (await task).added == 2
+
+
+# -- room
+
+
+async def test_what_does_not_fit_is_refused_before_anything_is_queued(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with plain_server(home / "plain", *SAFE, "--maxmemory", "12mb") as server:
+        async with Spool(Settings(redis_url=f"unix://{server}", max_message_bytes="50MiB")) as spool:
+            mail = NEWS.replace(attachments=[Attachment(b"%PDF" * 4_000_000, name="a.pdf")])
+            with pytest.raises(SpoolFull, match=r"this batch needs 15.3 MiB, Valkey has .* left") as caught:
+                await spool.send_batch(mail, people(3), key="monday")
+            assert "Nothing was queued. Attachments are 100 % of it." in str(caught.value)
+            assert await committed(spool) == 0
+            monkeypatch.setattr("mailspool.client.upload._ROOM_EVERY", 10)
+            long = NEWS.replace(text="{{ text }}\n")
+            rows = ({"email": f"u{n}@x.test", "text": "x" * 2_000} for n in range(20_000))
+            with pytest.raises(SpoolFull, match=r"Nothing was queued"):
+                await spool.send_batch(long, rows, key="monday")
+            assert await committed(spool) == 0
+
+
+async def test_a_server_without_memory_is_told_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the reserve, too: what the server itself says is no raw error."""
+    with plain_server(home / "plain", *SAFE, "--maxmemory", "12mb") as server:
+        async with Spool(Settings(redis_url=f"unix://{server}", redis_reserve=0)) as spool:
+            monkeypatch.setattr("mailspool.client.upload._ROOM_EVERY", 1_000_000)
+            rows = ({"email": f"u{n}@x.test", "text": "x" * 20_000} for n in range(20_000))
+            with pytest.raises(SpoolFull, match=r"has no memory left .maxmemory.. Nothing was queued"):
+                await spool.send_batch(NEWS.replace(text="{{ text }}\n"), rows)
+
+
+async def test_too_little_disk_refuses_batches_and_single_mails(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    little = folders.DiskRoom(free_bytes=300 << 20, total_bytes=100 << 30)
+    monkeypatch.setattr("mailspool.redis_server.folder.disk_room", lambda _: little)
+    connection = await spool.connection()
+    connection._room_seen_s = -10.0  # as if the last look were a while ago
+    mail = Message(to="b@x.test", subject="S", text="T\n")
+    for send in (spool.send(mail), spool.send_batch(NEWS, people(3))):
+        with pytest.raises(SpoolFull, match=r"has 300.0 MiB free, of which 5.0 GiB must stay free. Nothing was queued"):
+            await send
+    assert await committed(spool) == 0
+
+
+async def test_single_mails_ask_for_the_room_once_a_second(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = await spool.connection()
+    asked = 0
+    require = connection.link.require_room
+
+    async def counting(needed_bytes: int) -> None:
+        nonlocal asked
+        asked += 1
+        await require(needed_bytes)
+
+    monkeypatch.setattr(connection.link, "require_room", counting)
+    monkeypatch.setattr("mailspool.client.connection._ROOM_GOOD_FOR_S", 3600.0)
+    mail = Message(to="b@x.test", subject="S", text="T\n")
+    for _ in range(20):
+        await spool.send(mail)
+    assert asked <= 1
+
+
+# -- the rest
+
+
+async def test_more_than_a_chunk_and_more_than_are_in_flight(spool: Spool) -> None:
+    batch = await spool.send_batch(NEWS, people(2_345))
+    assert (batch.added, (await batch.status()).total) == (2_345, 2_345)
+    rows = [message.row async for message in batch.messages()]
+    assert rows == list(range(1, 2_346))
+
+
+async def test_a_batch_that_expires_while_it_is_loaded_is_refused(spool: Spool) -> None:
+    async def slow() -> AsyncIterator[dict[str, object]]:
+        yield next(people(1))
+
+    lost: list[str] = []
+    commit = Moves.commit
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def late(moves: Moves, b: str, u: str, total: int, shas: tuple[str, ...] = ()) -> object:
+            lost.append(b)
+            return await commit(moves, b, u, total, shas, now_ms=4_000_000_000_000)
+
+        patch.setattr(Moves, "commit", late)
+        with pytest.raises(InputError, match=r"would have expired before it was queued; nothing was queued"):
+            await spool.send_batch(NEWS, slow(), expires_at=datetime.now(UTC) + timedelta(hours=1))
+    assert lost
+    assert await committed(spool) == 0
+
+
+async def test_attachments_are_stored_once_and_shared(spool: Spool) -> None:
+    mail = NEWS.replace(attachments=[Attachment(b"%PDF" * 100_000, name="a.pdf")])
+    batches = [await spool.send_batch(mail, people(3)) for _ in range(2)]
+    connection = await spool.connection()
+    assert len(await connection.strings("KEYS", "ms:blob:*:refs")) == 1
+    (refs,) = await connection.strings("KEYS", "ms:blob:*:refs")
+    assert sorted(await connection.strings("SMEMBERS", refs)) == sorted(batch.id for batch in batches)
+
+
+async def test_a_key_held_by_somebody_else_is_told_by_its_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def taken(moves: Moves, b: str, u: str, sha: str, data: bytes | None = None) -> str:
+        return "TAKEN"
+
+    monkeypatch.setattr(Moves, "attach", taken)
+    mail = NEWS.replace(attachments=[Attachment(b"%PDF", name="a.pdf")])
+    with pytest.raises(KeyConflict, match=r'with the key "monday" took its place'):
+        await spool.send_batch(mail, people(3), key="monday")

@@ -1,0 +1,31 @@
+"""A certificate for localhost, made by the openssl command once a run, and both kinds of event loop."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from typing import NamedTuple
+
+import pytest
+
+
+class Trust(NamedTuple):
+    """What a server shows, and whom a client trusts."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *extra], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return Trust(server, ssl.create_default_context(cafile=str(certificate)))
