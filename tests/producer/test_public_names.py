@@ -17,8 +17,8 @@ from tests.support.embedded import REPOSITORY
 
 PUBLIC = {
     "Attachment", "Batch", "BatchStatus", "Class", "ConfigError", "InputError", "KeyConflict", "MailspoolError",
-    "Message", "MessageStatus", "NotFound", "OnUncertain", "Settings", "Spool", "SpoolFull", "SpoolStatus", "SpoolUnavailable",
-    "SpoolUnsafe", "State", "SyncBatch", "SyncSpool", "WaitTimeout", "__version__",
+    "Message", "MessageStatus", "NotFound", "OnUncertain", "Settings", "Spool", "SpoolFull", "SpoolStatus",
+    "SpoolUnavailable", "SpoolUnsafe", "State", "SyncBatch", "SyncSpool", "WaitTimeout", "__version__",
 }  # fmt: skip
 HEAVY = {"redis", "pydantic", "arq", "jinja2", "aiosmtplib", "asyncio", "msgspec", "email"}
 

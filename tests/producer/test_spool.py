@@ -369,23 +369,6 @@ async def test_a_list_in_memory_lets_others_have_their_turn(home: Path) -> None:
     assert turns >= 5
 
 
-async def test_a_relay_that_nobody_has_is_a_typing_error(spool: Spool, hand: Hand) -> None:
-    assert (await spool.send(HELLO, relay="later")).added == 1  # no worker, no relays of our own: nobody knows
-    await hand.beat()
-    with pytest.raises(InputError, match=r'no relay "mian": the running workers have main. Nothing was queued.'):
-        await spool.send(HELLO, relay="mian")
-    batch = await spool.send(HELLO, relay="main")
-    assert (await batch.status()).waiting_for is None
-
-
-async def test_without_workers_our_own_settings_know_the_relays(spool: Spool) -> None:
-    known = Spool(data_dir=spool.settings.data_dir, relays={"main": {"url": "smtp://u@mail.x.test"}})
-    async with known:  # its password is missing: whoever only queues needs none
-        with pytest.raises(InputError, match=r'no relay "mian": the settings have main'):
-            await known.send(HELLO, relay="mian")
-        assert (await known.send(HELLO, relay="main")).added == 1
-
-
 async def test_hold_needs_proven_fsync(home: Path) -> None:
     async with Spool(data_dir=home / "safe") as spool:
         assert (await spool.send(HELLO, on_uncertain="hold")).added == 1

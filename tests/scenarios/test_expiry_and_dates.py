@@ -48,7 +48,7 @@ async def test_what_a_rate_holds_back_expires(ground: Ground) -> None:
     assert 0 < status.sent <= 50 * seconds + 5
     assert expired.isdisjoint(receipts)
     assert len(expired) == len(unsent) == status.expired
-    assert not late
+    assert len(late) <= 1, "no more than the one that was on the wire then: a mail leaves every 20 ms"
 
 
 async def test_what_is_greylisted_for_too_long_expires(ground: Ground) -> None:

@@ -75,10 +75,9 @@ def arq_errs(world: World) -> None:
 
 
 def cancel(world: World) -> None:
-    """Any batch, or rather one that somebody adds to."""
-    world.do(
-        ops.Close(_rather(world, [b for b, fields in world.db.batches.items() if "upload" in fields]), "cancelled")
-    )
+    """Any batch, or rather one that somebody adds to or that several workers send."""
+    busy = [b for b, fields in world.db.batches.items() if "upload" in fields or len(world.db.runs(b)) > 1]
+    world.do(ops.Close(_rather(world, busy), "cancelled"))
 
 
 def purge(world: World) -> None:

@@ -87,7 +87,8 @@ class Storm:
         soon = [at for at in (*ends, *deadlines) if world.now < at <= world.now + SOON_MS]
         if not soon:
             return
-        limit = world.pick(soon)
+        near = [at for at in deadlines if at in soon]
+        limit = world.pick(near if near and world.chance(0.4) else soon)
         world.now = max(world.now, int(limit) + world.pick((-1, 0, 0, 1)))
         if limit in deadlines and world.chance(0.7):
             self._at_the_deadline(deadlines[limit])
@@ -135,7 +136,7 @@ class Storm:
             (0.51, self._start_a_job),
             (0.83, self._work),
             (0.845, lambda: world.do(ops.Hold(world.any_batch()))),
-            (0.88, lambda: world.do(ops.Release(world.any_batch()))),
+            (0.877, lambda: world.do(ops.Release(world.any_batch()))),
             (0.885, lambda: operators.cancel(world)),
             (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),
             (0.935, lambda: operators.reopen(world)),

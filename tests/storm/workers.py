@@ -221,7 +221,7 @@ class Workers:
         later_ms = 0
         if not world.calm and world.chance(0.1 if world.sulky else 0.28):
             why, scope = world.pick(("rate", "closed")), world.pick(("chunk", "batch"))
-            later_ms = world.pick((1000, 5000, 100_000))
+            later_ms = world.pick((1000, 5000, 100_000, 100_000))
         self.ends(run, later_ms, why, scope or "chunk")
         if scope == "batch":
             self._blocks_others(run, why)
@@ -237,8 +237,7 @@ class Workers:
         """What closed for this chunk is closed for others of its batch too, each with a time of its own."""
         world = self.world
         for mate in [one for one in self.runs if one.b == run.b and one.wire is None and not one.buffer]:
-            if world.chance(0.7):
-                self.ends(mate, world.pick((1000, 5000)), why, "batch")
+            self.ends(mate, world.pick((1000, 5000)), why, "batch")
 
     # -- those that should be silent
 
@@ -272,7 +271,8 @@ class Workers:
 
     def _zombie_group(self, run: Run) -> ops.Group:
         world = self.world
-        i = world.dice.randrange(run.rows)
+        claimed = [int(i) for i, value in world.db.outcomes(run.b, run.k).items() if value[0] == "c"]
+        i = world.pick(claimed) if claimed and world.chance(0.5) else world.dice.randrange(run.rows)
         letter = world.pick(("s", "u", "x", "c", "") if world.claiming else ("s", "s", "d", "f", "u", "x", "c", ""))
         if not letter and world.wired[run.b, run.k, i]:
             letter = "s"  # even a zombie takes back only what it knows was not sent

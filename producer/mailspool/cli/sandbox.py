@@ -55,8 +55,10 @@ class Place:
         return f"{self.host}:{self.port}"
 
 
-def _place(text: str) -> Place:
-    """HOST:PORT, for typer; a port alone is one of this machine's own address."""
+def _place(text: str | Place) -> Place:
+    """HOST:PORT, for typer, which hands over the default too; a port alone is one of this machine's own address."""
+    if isinstance(text, Place):
+        return text
     found = _LISTEN.fullmatch(text)
     if found is None or int(found[2]) > 65_535:
         raise typer.BadParameter(f'"{text[:60]}" is no HOST:PORT such as 127.0.0.1:2525.')

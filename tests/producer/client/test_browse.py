@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailspool import Message, NotFound, Spool
+from mailspool import InputError, Message, NotFound, Spool
 from tests.support.hand import Hand
 
 HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
@@ -83,3 +83,20 @@ async def test_the_oldest_is_found_beyond_the_latest_batches(spool: Spool) -> No
     oldest_s = (await spool.status()).oldest_s
     assert oldest_s is not None
     assert oldest_s >= 3_600
+
+
+async def test_a_relay_that_nobody_has_is_a_typing_error(spool: Spool, hand: Hand) -> None:
+    assert (await spool.send(HELLO, relay="later")).added == 1  # no worker, no relays of our own: nobody knows
+    await hand.beat()
+    with pytest.raises(InputError, match=r'no relay "mian": the running workers have main. Nothing was queued.'):
+        await spool.send(HELLO, relay="mian")
+    batch = await spool.send(HELLO, relay="main")
+    assert (await batch.status()).waiting_for is None
+
+
+async def test_without_workers_our_own_settings_know_the_relays(spool: Spool) -> None:
+    known = Spool(data_dir=spool.settings.data_dir, relays={"main": {"url": "smtp://u@mail.x.test"}})
+    async with known:  # its password is missing: whoever only queues needs none
+        with pytest.raises(InputError, match=r'no relay "mian": the settings have main'):
+            await known.send(HELLO, relay="mian")
+        assert (await known.send(HELLO, relay="main")).added == 1

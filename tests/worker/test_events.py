@@ -1,0 +1,153 @@
+"""Log lines: one function an event, nothing of a mail in them, nothing built that nobody reads."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import structlog
+
+from mailspool.contract.records import Outcome
+from mailspool.contract.states import DEFERRED, FAILED, SENT, UNCERTAIN
+from mailspool_worker.events import Events, configure
+from mailspool_worker.runs import Item
+from tests.support.worker_parts import TestClock, make_items, make_run
+
+
+class Lines:
+    """A logger that keeps what is written, at a level."""
+
+    def __init__(self, level: str = "info") -> None:
+        self.kept: list[structlog.typing.EventDict] = []
+        self.logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            structlog.ReturnLogger(),
+            processors=[structlog.processors.add_log_level, self._keep],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        )
+
+    def _keep(self, _logger: object, _name: str, event: structlog.typing.EventDict) -> str:
+        self.kept.append(dict(event))
+        return ""
+
+
+def item() -> Item:
+    run = make_run(TestClock(), batch="b7", k=2)
+    return make_items(run, ["ali@dest.test", "sara@dest.test"])[1]
+
+
+def outcome(state: str, **fields: object) -> Outcome:
+    known: dict[str, object] = {"at_ms": 61_000, "last_ms": 1_000, "attempts": 2, "relay": "main"}
+    return Outcome(state, **(known | fields))  # type: ignore[arg-type]  # a table's fields
+
+
+def test_an_outcome_names_the_message_and_never_the_recipient() -> None:
+    lines = Lines()
+    Events(lines.logger).outcome(
+        item(), outcome(FAILED, reply="550 5.1.1 <sara@dest.test>: no such user", reason="mailbox_unknown")
+    )
+    (line,) = lines.kept
+    assert line == {
+        "event": "failed",
+        "level": "info",
+        "message": "b7-202",
+        "domain": "dest.test",
+        "relay": "main",
+        "attempts": 2,
+        "reply": "550 5.1.1 <address>: no such user",
+        "reason": "mailbox_unknown",
+    }
+
+
+def test_a_deferred_one_says_for_how_long() -> None:
+    lines = Lines()
+    Events(lines.logger).outcome(item(), outcome(DEFERRED, reply="450 later", reason="temporary"))
+    assert lines.kept[0]["delay_s"] == 60
+
+
+@pytest.mark.parametrize(
+    ("state", "counter"), [(SENT, "sent"), (DEFERRED, "deferred"), (FAILED, "failed"), (UNCERTAIN, "uncertain")]
+)
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_counters_move_whoever_reads(state: str, counter: str, level: str) -> None:
+    lines = Lines(level)
+    events = Events(lines.logger)
+    events.outcome(item(), outcome(state))
+    assert getattr(events.counters, counter) == 1
+    assert len(lines.kept) == (level == "info")
+
+
+def test_an_exception_is_told_by_type_and_place_not_by_its_text() -> None:
+    lines = Lines()
+    try:
+        raise ValueError("Dear Sara, your code is 4711")
+    except ValueError as error:
+        Events(lines.logger).bug("deliver", error)
+    (line,) = lines.kept
+    assert line["error"] == "ValueError"
+    assert str(line["at"]).startswith(__file__)
+    assert "4711" not in repr(line)
+
+
+def test_without_a_logger_everything_is_silent() -> None:
+    events = Events(None)
+    events.chunk_leased("b", 0, 3)
+    events.chunk_settled("b", 0, "OK")
+    events.run_lost("b", 0)
+    events.chunk_suspect("b", 0, 3)
+    events.chunk_unreadable("b", 0, "why")
+    events.batch_expired("b", 3)
+    events.session_opened("main", 1)
+    events.session_closed("main", "quit", 3)
+    events.session_failed("main", "CONNECT", "refused")
+    events.route_slowed("main", 1, "421")
+    events.route_closed("main", "waiting", "refused", 60)
+    events.route_open("main")
+    events.started(pid=1)
+    events.stopped(exit=0)
+    events.warning("settings", words="x")
+    events.redis_away("ConnectionError")
+    events.arq_restarted("bulk", "ConnectionError")
+    events.clock_jumped()
+    events.bug("x", ValueError())
+    assert events.counters.sessions_opened == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "event", "level"),
+    [
+        (lambda e: e.session_failed("main", "AUTH", "535 <a@b.test> no"), "session_failed", "warning"),
+        (lambda e: e.route_closed("main", "paused", "535 <a@b.test> no", 300), "route_closed", "error"),
+        (lambda e: e.route_slowed("main", 2, "421 <a@b.test>"), "route_slowed", "info"),
+        (lambda e: e.redis_away("ConnectionError"), "redis_away", "warning"),
+        (lambda e: e.chunk_unreadable("b", 0, "why"), "chunk_unreadable", "error"),
+        (lambda e: e.run_lost("b", 0), "run_lost", "warning"),
+    ],
+)
+def test_names_and_levels_are_stable(call: object, event: str, level: str) -> None:
+    lines = Lines("debug")
+    assert callable(call)
+    call(Events(lines.logger))
+    (line,) = lines.kept
+    assert (line["event"], line["level"]) == (event, level)
+    assert "a@b.test" not in repr(line)
+
+
+def test_json_lines_begin_with_when_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    monkeypatch.setattr("sys.stderr", written)
+    Events(configure("info", "auto")).started(relays=["smtp://x.test:25"], version="1")
+    line = written.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
+    decoded = json.loads(line)
+    assert list(decoded)[:3] == ["timestamp", "level", "event"]
+    assert decoded["relays"] == ["smtp://x.test:25"]
+
+
+def test_a_console_gets_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    events = Events(configure("warning", "console"))
+    events.started(version="1")
+    events.redis_away("ConnectionError")
+    assert "redis_away" in written.getvalue()
+    assert "worker_started" not in written.getvalue()
