@@ -74,6 +74,12 @@ def arq_errs(world: World) -> None:
         broom(world)
 
 
+def hold(world: World) -> None:
+    """Any batch, or rather one of which a chunk is on its way to a worker, best one that was tried before."""
+    fed = [b for b in world.db.batches if any(run[:3] == "fed" for run in world.db.runs(b).values())]
+    world.do(ops.Hold(_rather(world, [b for b in fed if num(world.db.batch(b), "n_deferred")] or fed)))
+
+
 def cancel(world: World) -> None:
     """Any batch, or rather one that somebody adds to or that several workers send."""
     busy = [b for b, fields in world.db.batches.items() if "upload" in fields or len(world.db.runs(b)) > 1]

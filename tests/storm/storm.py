@@ -135,7 +135,7 @@ class Storm:
             (0.33, lambda: producers.sends_one(world)),
             (0.51, self._start_a_job),
             (0.83, self._work),
-            (0.845, lambda: world.do(ops.Hold(world.any_batch()))),
+            (0.845, lambda: operators.hold(world)),
             (0.877, lambda: world.do(ops.Release(world.any_batch()))),
             (0.885, lambda: operators.cancel(world)),
             (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),

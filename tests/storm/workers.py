@@ -217,14 +217,15 @@ class Workers:
 
     def _settles(self, run: Run) -> None:
         world = self.world
-        why = scope = ""
-        later_ms = 0
-        if not world.calm and world.chance(0.1 if world.sulky else 0.28):
-            why, scope = world.pick(("rate", "closed")), world.pick(("chunk", "batch"))
-            later_ms = world.pick((1000, 5000, 100_000, 100_000))
-        self.ends(run, later_ms, why, scope or "chunk")
-        if scope == "batch":
-            self._blocks_others(run, why)
+        if world.calm or not world.chance(0.1 if world.sulky else 0.28):
+            self.ends(run)
+        else:
+            alone = not any(one.b == run.b for one in self.runs if one is not run)
+            why = world.pick(("rate", "closed"))
+            scope = world.pick(("chunk", "batch") if alone else ("chunk", "batch", "batch"))
+            self.ends(run, world.pick((1000, 5000, 100_000, 100_000)), why, scope)
+            if scope == "batch":
+                self._blocks_others(run, why)
         if world.chance(0.5):
             world.feed(run.c)
 
@@ -259,10 +260,15 @@ class Workers:
             world.do(ops.Detach(run.b, run.k, run.token))
 
     def _some_zombie(self, chance: float) -> Run | None:
-        if not self.ever or not self.world.chance(chance):
+        """Rather one of a chunk of which another run has claimed something."""
+        if not self.world.chance(chance):
             return None
-        run = self.world.pick(self.ever[-12:])
-        return None if any(run is one for one in self.runs) else run
+        dead = [run for run in self.ever[-12:] if all(run is not one for one in self.runs)]
+        envious = [run for run in dead if self._claimed(run)]
+        return self.world.pick(envious or dead) if dead else None
+
+    def _claimed(self, run: Run) -> list[int]:
+        return [int(i) for i, value in self.world.db.outcomes(run.b, run.k).items() if value[0] == "c"]
 
     def _zombie_groups(self, chance: float, but: set[tuple[str, int]]) -> list[ops.Group]:
         """Of other chunks than these: the answer to one message twice in one call depends on what came first."""
@@ -271,9 +277,11 @@ class Workers:
 
     def _zombie_group(self, run: Run) -> ops.Group:
         world = self.world
-        claimed = [int(i) for i, value in world.db.outcomes(run.b, run.k).items() if value[0] == "c"]
+        claimed = self._claimed(run)
         i = world.pick(claimed) if claimed and world.chance(0.5) else world.dice.randrange(run.rows)
         letter = world.pick(("s", "u", "x", "c", "") if world.claiming else ("s", "s", "d", "f", "u", "x", "c", ""))
+        if i in claimed and world.chance(0.5):
+            letter = ""
         if not letter and world.wired[run.b, run.k, i]:
             letter = "s"  # even a zombie takes back only what it knows was not sent
         at_ms = world.now + 700_000 * (letter == "d")

@@ -123,7 +123,7 @@ class World:
         second = self._send(op)
         now = self._look(post)
         must(now == post, "sent twice, and something changed", op, self._difference(post, now))
-        if op.SAME_ANSWER:
+        if op.answers_alike():
             must(answer == second, "sent twice, and another answer", op, answer, second)
 
     def _difference(self, pre: Snapshot, post: Snapshot) -> dict[str, tuple[object, object]]:

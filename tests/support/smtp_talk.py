@@ -116,6 +116,9 @@ class Talk:
                 return item
         return None
 
+    def pull_behind(self) -> Item | None:
+        return self.pull()
+
     def attempt_over(self, item: Item, stage: object, event: Reply | Loss, session: Session) -> None:
         told = event.text if isinstance(event, Reply) else event.value
         self.over.append((item.index, getattr(stage, "name", ""), told))

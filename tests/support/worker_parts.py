@@ -98,7 +98,7 @@ def means(clock: TestClock, desk: Desk | None = None, memory: RenderedMemory | N
         else:
             desk.add(item, b"", _Back())
 
-    return Means(clock, memory or RenderedMemory(1 << 20), take_back)
+    return Means(clock, memory or RenderedMemory(1 << 20), take_back, lambda _run, _state: None)
 
 
 def make_run(

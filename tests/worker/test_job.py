@@ -199,9 +199,7 @@ async def test_what_comes_back_goes_out_again_until_nothing_is_left() -> None:
     ("taken", "settled"),
     [(0, (5_000, "closed", "batch")), (1, (5_000, "closed", "chunk"))],
 )
-async def test_what_no_route_takes_waits_and_only_then_the_whole_batch(
-    taken: int, settled: tuple[object, ...]
-) -> None:
+async def test_what_no_route_takes_waits_and_only_then_the_whole_batch(taken: int, settled: tuple[object, ...]) -> None:
     stage = Stage(3)
     left = [taken]
 
@@ -419,7 +417,8 @@ async def test_a_process_that_stops_takes_no_more_chunks_and_gives_back_what_it_
     wire.place = Place.WIRE
     stage.delivery.stop_starting()
     await stage.delivery.deliver("b1", 1, 8)
-    assert len(stage.said("lease")) == 1
+    assert stage.said("settle") == [()], "a job that was picked just now is given back, not left to the sweep"
+    stage.asked.clear()
     finished = asyncio.create_task(stage.delivery.finished())
     await asyncio.sleep(0)
     assert not finished.done()
@@ -440,6 +439,33 @@ async def test_a_lease_granted_while_the_process_stops_is_given_back() -> None:
     await task
     assert stage.put_items == []
     assert stage.said("settle") == [()]
+
+
+async def test_what_comes_back_while_something_is_on_the_wire_goes_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tarpit that holds one message of a chunk must not hold the others of that chunk."""
+    monkeypatch.setattr(module, "BUDGET_S", 0.05)
+    stage = Stage(3)
+    task = stage.start()
+    wire, *_ = await stage.given(3)
+    wire.place = Place.WIRE
+    await task
+    again = (await stage.given(5))[3:5]
+    assert sorted(item.index for item in again) == [1, 2]
+    stage.finish([*again, wire])
+    await until(lambda: not stage.delivery.runs, "the end")
+    assert stage.said("settle") == [()]
+
+
+async def test_a_hold_that_one_run_hears_of_stops_the_other() -> None:
+    stage = Stage(1)
+    first, second = stage.start(), asyncio.create_task(stage.delivery.deliver("b1", 1, 8))
+    one, other = await stage.given(2)
+    one.place = Place.WIRE
+    one.run.take_state("held")
+    assert other.place is Place.DONE
+    stage.finish([one])
+    await asyncio.gather(first, second)
+    stage.is_over()
 
 
 async def test_nothing_to_renew_asks_nothing() -> None:

@@ -117,6 +117,45 @@ def test_a_hold_may_end_but_a_stop_or_a_lost_run_does_not(clock: TestClock, said
     assert run.may_start_body() is (stops == "")
 
 
+def test_what_one_run_hears_of_its_batch_the_others_learn(clock: TestClock) -> None:
+    """Those that have nothing under way would hear it with the next renewal, up to 5 s later."""
+    runs: list[Run] = []
+
+    def spread(run: Run, state: str) -> None:
+        for other in runs:
+            other.learn_from(run, state)
+
+    shared = means(clock)._replace(spread=spread)
+    runs += [make_run(clock, k=k, given=shared) for k in range(3)]
+    runs.append(make_run(clock, batch="other", given=shared))
+    runs[0].take_state("held")
+    assert [run.stop for run in runs] == ["held", "held", "held", ""]
+    runs[1].take_state("live")
+    assert [run.stop for run in runs] == ["", "", "", ""]
+    runs[2].take_state("LOST")
+    assert [run.stop for run in runs] == ["", "", "LOST", ""], "a lost run says nothing about the batch"
+    runs[1].take_state("held")
+    runs[0].take_state("stopping")
+    assert [run.stop for run in runs] == ["stopping", "held", "LOST", ""]
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_swapped_item_is_the_same_message_and_counted_once(clock: TestClock, claimed: bool) -> None:
+    desk = Desk()
+    run = make_run(clock, given=means(clock, desk), suspect=claimed)
+    (item,) = make_items(run, ["a@x.test"])
+    item.place, item.claimed, item.requeued = Place.ENVELOPE, claimed, 1
+    item.render()
+    fresh = run.swap(item)
+    assert (item.place, item.claimed, item.rendered) == (Place.DONE, False, None)
+    assert (fresh.place, fresh.claimed, fresh.requeued) == (Place.QUEUED, claimed, 1)
+    assert run.pending == 1
+    run.withdraw()
+    desk.answer_all()
+    assert run.pending == 0
+    assert len(run.take_given_back()) == 1
+
+
 def test_no_body_starts_with_too_little_of_the_lease_left(clock: TestClock) -> None:
     run = make_run(clock)
     asked_at_s = clock.now_s

@@ -44,7 +44,7 @@ from mailspool_worker.routes.route import Route, RouteParts
 from mailspool_worker.schedule import Schedule
 from mailspool_worker.steady import SteadyCaller, is_away
 from mailspool_worker.tasks import end
-from mailspool_worker.upkeep import upkeep
+from mailspool_worker.upkeep import resume_blocked, upkeep
 
 _LEAST_SLOTS = 10
 """arq takes jobs only when it polls: slots x 100 / 0.05 s is the most mails a second of a class."""
@@ -97,6 +97,7 @@ class Engine:
         try:
             await self.recorder.open()
             await self.feeder.beat(self.fields())
+            await resume_blocked(self.link, self.moves, tuple(self._slots))
         except BaseException:
             await self._close_all()
             raise

@@ -41,10 +41,17 @@ Upkeep = Callable[[], Awaitable[None]]
 
 
 class _Slots(ArqWorker):
-    """arq asks Redis again at every poll about each job that runs here; four round trips a slot are saved."""
+    """arq asks Redis again at every poll about each job that runs here; four round trips a slot are saved.
+
+    And while it stops it goes through the rest of its list: what it has not taken yet stays for another worker.
+    """
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in self.tasks])
+        for job_id in job_ids:
+            if not self.allow_pick_jobs or self.job_counter >= self.max_jobs:
+                return
+            if job_id.decode() not in self.tasks:
+                await super().start_jobs([job_id])
 
 
 class ArqSide:

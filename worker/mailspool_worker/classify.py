@@ -16,7 +16,7 @@ import msgspec
 
 from mailspool_worker.smtp.replies import Reply
 from mailspool_worker.verdicts.named_time import NAMED_LIMIT_S, named_delay_s
-from mailspool_worker.verdicts.rules import BLOCKED, HELD_SENDER, HOUR_S, NEXT_HOST, PAUSED_AUTH, first_match
+from mailspool_worker.verdicts.rules import BLOCKED, GOES_AWAY, HELD_SENDER, HOUR_S, NEXT_HOST, PAUSED_AUTH, first_match
 from mailspool_worker.verdicts.sentences import explain, failed_check
 from mailspool_worker.verdicts.words import (
     ABOUT_US,
@@ -123,6 +123,8 @@ def _in_context(verdict: Verdict, stage: Stage, reply: Reply, context: Context) 
             if reply.code >= 500 and context.age_s >= RELAY_DENIED_GRACE_S:
                 return Verdict("fail", "message", "refused", counts_attempt=True)
             return Verdict("later", "message", "relay_denied", counts_attempt=True)
+        case "slow", _ if verdict is GOES_AWAY and stage is Stage.MAIL and context.reused:
+            return _RECONNECT
         case "slow", _:
             counts = stage >= Stage.MAIL and ((stage is Stage.DOT and reply.code == 421) or _third_in_a_row(context))
             return msgspec.structs.replace(verdict, counts_attempt=counts)

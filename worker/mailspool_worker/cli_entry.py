@@ -19,12 +19,16 @@ from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, Class
 from mailspool.redis_server.link import Link
 from mailspool.settings import Settings, unknown_variables
+from mailspool.status import batch_status
 from mailspool_worker.app import Engine
 from mailspool_worker.events import Events, configure
 
 _LOOK_EVERY_S = 0.2
-_QUIET_LOOKS = 2
-"""`--drain` goes when it has seen nothing to do this often in a row: a settle and its feed are two moves."""
+_SHOWN = 5
+"""Batches that `--drain` names when it goes."""
+_QUIET_LOOKS = 7
+"""`--drain` goes when it has seen nothing to do this often in a row. A settle and its feed are two moves; and a batch that
+was queued before any worker lived has been put off for a second by `feed`: it must have come up again."""
 
 
 def run_worker(
@@ -118,10 +122,9 @@ class _Process:
             if engine.failed is not None:
                 raise engine.failed
             if self._drain and engine.ticked.is_set():
-                stay = await self._left_for_later(engine)
-                quiet = quiet + 1 if stay is not None else 0
-                if stay is not None and quiet >= _QUIET_LOOKS:
-                    self._say_what_stays(stay)
+                quiet = quiet + 1 if await self._nothing_to_do(engine) else 0
+                if quiet >= _QUIET_LOOKS:
+                    await self._say_what_stays(engine)
                     return 0
             if self._until_done is not None:
                 code = await self._all_done(engine)
@@ -136,21 +139,24 @@ class _Process:
                 continue
         return 0
 
-    async def _left_for_later(self, engine: Engine) -> int | None:
-        """How many batches stay, or None while there is something to do now."""
-        stay = 0
+    async def _nothing_to_do(self, engine: Engine) -> bool:
         for class_ in self._classes:
-            drained = await engine.moves.drained(class_)
-            if drained.busy:
-                return None
-            stay += drained.stay
-        return stay
+            if (await engine.moves.drained(class_)).busy:
+                return False
+        return True
 
-    @staticmethod
-    def _say_what_stays(stay: int) -> None:
-        if stay:
-            waits = "batch waits" if stay == 1 else "batches wait"
-            sys.stderr.write(f"drained; {stay} {waits} for a later try, a date or a relay\n")
+    async def _say_what_stays(self, engine: Engine) -> None:
+        """A line for each batch that is not done, the first few: what it waits for."""
+        redis, keys = engine.link.redis, engine.moves.keys
+        names = [name.decode() for name in await redis.zrange(keys.deadline, 0, -1)]
+        for name in names[:_SHOWN]:
+            seen = await engine.moves.status(name)
+            if seen is not None:
+                status = batch_status(name, seen)
+                open_ = status.queued + status.deferred
+                sys.stderr.write(f"drained; {name}: {open_:,} wait: {status.waiting_for or 'for a later try'}\n")
+        if len(names) > _SHOWN:
+            sys.stderr.write(f"drained; {len(names) - _SHOWN:,} more batches wait\n")
 
     async def _all_done(self, engine: Engine) -> int | None:
         """None while something is open; else 0, or 1 if something failed, expired or is uncertain."""

@@ -7,6 +7,7 @@ An outcome's line is built only if somebody reads it (`log_level` info or lower)
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Literal
 
@@ -16,9 +17,13 @@ import structlog
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, Class
 from mailspool_worker.runs import Item
-from mailspool_worker.smtp.replies import mask_addresses
+from mailspool_worker.smtp.replies import MASK, mask_addresses
 
 _ORDER = ("timestamp", "level", "event", "pid")
+_CODE = 4
+"""Characters of the reply code and its space: never masked."""
+_TOLD_BY = 3
+"""A shorter local part is also a piece of other words, and tells nobody."""
 
 
 def configure(level: str, form: Literal["auto", "console", "json"]) -> structlog.typing.FilteringBoundLogger:
@@ -50,6 +55,14 @@ def _json(event: object, **_options: object) -> bytes:
     if isinstance(event, dict):
         event = {name: event[name] for name in _ORDER if name in event} | event
     return msgspec.json.encode(event, enc_hook=repr)
+
+
+def _masked(reply: str, recipient: str) -> str:
+    """Without addresses, and without the recipient's local part: the domain stands in the same line."""
+    text, local = mask_addresses(reply), recipient.rpartition("@")[0]
+    if len(local) < _TOLD_BY or local.lower() not in text.lower():
+        return text
+    return text[:_CODE] + re.sub(rf"(?<!\w){re.escape(local)}(?!\w)", MASK, text[_CODE:], flags=re.IGNORECASE)
 
 
 class Counters(msgspec.Struct):
@@ -89,7 +102,7 @@ class Events:
                 "domain": item.row.recipient.rpartition("@")[2],
                 "relay": outcome.relay,
                 "attempts": outcome.attempts,
-                "reply": mask_addresses(outcome.reply),
+                "reply": _masked(outcome.reply, item.row.recipient),
             }
             if outcome.reason:
                 fields["reason"] = outcome.reason

@@ -140,7 +140,7 @@ class Feeder:
             self._keys.deadline, "-inf", self._clock.now_ms(), start=0, num=_EXPIRED_A_TICK
         )
         for batch in due:
-            name = batch.decode()
+            name = batch.decode("utf-8", "replace")
             touched = await self._moves.close(name, "expired")  # checks the deadline by Redis' own clock
             if touched:
                 self._events.batch_expired(name, touched)

@@ -54,7 +54,7 @@ class Delivery:
         self.runs: set[Run] = set()
         self._moves, self._contents, self._routes, self._recorder = parts[:4]
         self._clock, self._events, self._feeder, self._worker = parts[5:]
-        self._means = Means(self._clock.boot_s, parts.memory, self._take_back)
+        self._means = Means(self._clock.boot_s, parts.memory, self._take_back, self._spread)
         self._finishing: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -62,8 +62,6 @@ class Delivery:
 
     async def deliver(self, batch: str, k: int, gen: int) -> None:
         """Lease, choose, hand out to routes, wait, settle."""
-        if self._stopping:
-            return  # the chunk stays fed; the sweep gives it to somebody else
         token = f"{self._worker}.{secrets.token_hex(4)}"
         ref = (batch, k, run_token(gen, token))
         asked_at_s = self._clock.boot_s()
@@ -71,6 +69,9 @@ class Delivery:
         try:
             leased = await self._moves.lease(batch, k, gen, token, self._routes.names)
             if not isinstance(leased, Leased):
+                return
+            if self._stopping:
+                await self._moves.settle(*ref)  # given back; left fed it would wait for the sweep, 10 s
                 return
             run, items = await self._open_run(ref, leased)
             self.runs.add(run)
@@ -193,9 +194,16 @@ class Delivery:
         task.add_done_callback(self._finishing.discard)
 
     async def _finish(self, run: Run, blocked: Blocked | None) -> None:
-        """What is on the wire goes on; the process keeps the lease, and settles when the last reply is in."""
+        """What is on the wire goes on; the process keeps the lease, and settles when the last reply is in.
+
+        What was taken back meanwhile need not wait for that: it is handed out again.
+        """
         try:
-            await run.quiet()
+            while run.pending:
+                if (back := run.take_given_back()) and run.may_start_body():
+                    blocked = await self._work(run, back)
+                else:
+                    await run.quiet()
             await self._settle(run, blocked)
         except Exception as error:  # noqa: BLE001 - the lease runs out, and the sweep gives the chunk to somebody
             self._events.bug("settle", error)
@@ -231,6 +239,11 @@ class Delivery:
         self._recorder.add(item, value, _TAKEN_BACK)
 
     # -- the process
+
+    def _spread(self, run: Run, state: str) -> None:
+        """So that a hold acts within one mail a session, not one a session and chunk."""
+        for other in tuple(self.runs):
+            other.learn_from(run, state)
 
     async def renew(self) -> None:
         """All leases of this process; called every 5 s, and after an outage before anything else."""

@@ -110,11 +110,13 @@ class Item:
 
 
 class Means(NamedTuple):
-    """What all runs of a process share. `take_back` records that a claim is void, then calls `run.came_back`."""
+    """What all runs of a process share. `take_back` records that a claim is void, then calls `run.came_back`; `spread`
+    tells the batch's other runs what this one has heard of the batch."""
 
     boot_s: Callable[[], float]
     memory: RenderedMemory
     take_back: Callable[[Item], None]
+    spread: Callable[[Run, str], None]
 
 
 class Run:
@@ -173,11 +175,21 @@ class Run:
 
     def take_state(self, state: str) -> None:
         """What record or renew said about the batch. A hold may end; a stop of the process or a lost run does not."""
+        if self._learn(state) and self.stop not in ("LOST", "stopping"):
+            self.means.spread(self, state)
+
+    def learn_from(self, other: Run, state: str) -> None:
+        """Another run of the batch was told so; this one may have nothing under way that would tell it."""
+        if other is not self and other.batch == self.batch:
+            self._learn(state)
+
+    def _learn(self, state: str) -> bool:
         if state == (self.stop or "live") or self.stop == "LOST" or (self.stop == "stopping" and state != "LOST"):
-            return
+            return False
         self.stop = "" if state == "live" else state
         if self.stop:
             self.withdraw()
+        return True
 
     def may_start_body(self) -> bool:
         """Checked directly before the first byte of each body."""
@@ -203,6 +215,15 @@ class Run:
             if item.place in (Place.QUEUED, Place.ENVELOPE):
                 self.withdrawn = True
                 self.give_back(item)
+
+    def swap(self, item: Item) -> Item:
+        """The same message for another session; the old object is dead, and nothing is counted twice."""
+        fresh = item.once_more()
+        fresh.claimed, item.claimed = item.claimed, False  # a suspect's claim, made before it went out, goes along
+        item.place = Place.DONE
+        item.drop()
+        self._out.append(fresh)
+        return fresh
 
     def finished(self, item: Item) -> None:
         """Its outcome is recorded."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mailspool.contract.moves import Moves
-from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED
+from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED, Class
 from mailspool.redis_server.link import Link
 from mailspool_worker.clock import RedisClock
 
 _SLICES = 200
 """Calls of 100 chunks each for one batch in one round: two million messages a minute."""
 _A_ROUND = 50
+_ANY_TIME = 2**53
 
 
 async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[], bool]) -> None:
@@ -33,6 +34,14 @@ async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[],
             start = 0
             while start >= 0 and not over():
                 start = await moves.broom(class_, version, start)
+
+
+async def resume_blocked(link: Link, moves: Moves, classes: Sequence[Class]) -> None:
+    """A worker that starts may have other relays, or the right password now: batches that waited for a closed route
+    need not wait for the time that the last worker wrote."""
+    for class_ in classes:
+        for batch in await _first(link, moves.keys.later(class_), _ANY_TIME):
+            await moves.resume(batch)
 
 
 async def _first(link: Link, key: str, until_ms: int) -> Sequence[str]:

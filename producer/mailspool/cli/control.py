@@ -41,7 +41,7 @@ def retry(
     domain: DomainFilter = None,
     reply: ReplyFilter = None,
 ) -> int:
-    """Try messages again now: deferred ones, or failed and uncertain ones from the beginning."""
+    """Try deferred messages now, or failed ones again."""
 
     async def act(batch: Batch) -> int:
         return await batch.retry(state, recipient=to, domain=domain, reply=reply)

@@ -8,7 +8,6 @@ Exit: 0; 70 if the receiver and the account disagree.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
@@ -66,6 +65,8 @@ def demo(
     ] = None,
 ) -> int:
     """Send 1,000 mails to a receiver that misbehaves, on this machine."""
+    import asyncio
+
     from mailspool.cli import interrupt
 
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):

@@ -5,7 +5,6 @@ stdout: a line a mail. Ends by Ctrl-C (130) or SIGTERM (0). Raises ConfigError (
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
 from dataclasses import asdict, dataclass
@@ -78,9 +77,10 @@ def sandbox(
         typer.Option("--keep", metavar="DIR", help="Keep each mail as an .eml file there, with an index.jsonl."),
     ] = None,
 ) -> int:
-    """Run a receiving server to try things out: it keeps mail, shows it, and misbehaves on command.
+    """Run a receiving server that misbehaves on command.
 
-    It never sends anything on. An address's local part orders what goes wrong; `mailspool sandbox` prints the table.
+    For trying things out: it keeps mail, shows it, and never sends it on. An address's local part orders what goes
+    wrong; the table is printed when it starts.
     """
     from mailspool.cli import interrupt
 
@@ -91,6 +91,8 @@ def sandbox(
 
 
 async def _serve(ask: Ask, listen: Place, keep: Path | None, signals: Signals) -> int:
+    import asyncio
+
     from mailspool.sandbox import ReceiverOptions, serve
 
     options = ReceiverOptions(keep=keep, remember_mails=False, remember_log=False)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-from mailspool.cli.paint import Line, Span, line, painted, plain
+from mailspool.cli.paint import Line, Span, harmless, line, painted, plain
 
 
 def colours(stream: TextIO) -> bool:
@@ -72,7 +72,7 @@ class Say:
             sys.stderr.write(json_text({"notice": {"code": code, "message": text}}) + "\n")
             sys.stderr.flush()
         else:
-            self._complain(line(Span("! ", "yellow"), text))
+            self._complain(line(Span("! ", "yellow"), harmless(text)))
 
     def error(self, *, code: str, message: str, hint: str, exit_code: int) -> None:
         """Why the command did not do what was asked."""
@@ -81,10 +81,12 @@ class Say:
             sys.stderr.write(json_text({"error": fields}) + "\n")
             sys.stderr.flush()
             return
-        self._complain(line(Span("error: ", "red"), message))
+        # Cells of lists and replies of servers may stand in it: nothing of them shall steer the terminal.
+        lines = [harmless(text) for text in message.split("\n")]
+        self._complain(line(Span("error: ", "red"), "\n".join(lines)))
         # Many messages end in their hint; line breaks and the full stop may differ.
         if hint and " ".join(hint.split()).rstrip(".").lower() not in " ".join(message.split()).lower():
-            self._complain(line(Span("hint:  ", "bold"), hint))
+            self._complain(line(Span("hint:  ", "bold"), harmless(hint)))
 
     def interrupted(self, words: str) -> None:
         """After Ctrl-C: below the terminal's own ^C."""

@@ -6,7 +6,6 @@ Exit: 0 all is well, 1 something failed, expired or is uncertain, 75 --timeout, 
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,8 @@ def watch(ask: Ask, ref: BatchRef, timeout: Timeout = None) -> int:
 
 
 async def _watch(ask: Ask, ref: str, timeout: timedelta | None, signals: Signals) -> int:
+    import asyncio
+
     from mailspool.cli.live import follow
 
     async with ask.spool() as spool:

@@ -28,7 +28,8 @@ _LONGEST_TOKEN = 900
 
 _BREAKS = re.compile(r"[\r\n]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LOOKS_ENCODED = re.compile(r"=\?[^?\s]+\?[^?\s]\?[^?\s]*\?=")
+_LOOKS_ENCODED = re.compile(r"=\?[^?]*\?[^?\s]\?")
+"""Wider than RFC 2047: readers in the field decode words with spaces and question marks in them, too."""
 _TOKENS = re.compile(r"[ \t]*[^ \t]+")
 _Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q_BYTE = tuple(chr(b) if b in _Q_PLAIN else "_" if b == 0x20 else f"={b:02X}" for b in range(256))

@@ -29,10 +29,11 @@ def mime_to_spec(mail: EmailMessage | Message | bytes) -> tuple[Spec, tuple[Mail
     try:
         header, _ = finished.split(finished.crlf(raw))
         stored = finished.take_in(raw)
+        readable = b"".join(map(_without_space, finished.header_fields(header)))
     except finished.MimeError as error:
         raise InputError(f"The finished mail cannot be sent: {error}.", code=_CODE) from None
     # Undecodable bytes stay visible as surrogates, which no address passes.
-    fields = HeaderParser(policy=policy.default).parsestr(header.decode("utf-8", "surrogateescape"))
+    fields = HeaderParser(policy=policy.default).parsestr(readable.decode("utf-8", "surrogateescape"))
     senders = _mailboxes(fields, "From")
     if not senders:
         raise InputError("The finished mail has no From.", code=_CODE)
@@ -42,6 +43,11 @@ def mime_to_spec(mail: EmailMessage | Message | bytes) -> tuple[Spec, tuple[Mail
             found.setdefault(identity(box.address), box)
     spec = Spec(v=RECORD_VERSION, kind="mime", from_=senders[0].address, mime=stored)
     return spec, tuple(found.values())
+
+
+def _without_space(field: finished.HeaderField) -> bytes:
+    """`Bcc : x` (RFC 5322, 4.5) as `bcc: x`: the stdlib's parser would take it, and all behind it, for the body."""
+    return field.name + b":" + field.lines.partition(b":")[2]
 
 
 def _serialised(mail: Message) -> bytes:
@@ -63,7 +69,7 @@ def _mailboxes(fields: Message, name: str) -> list[Mailbox]:
     try:
         headers = fields.get_all(name, [])
         return [_mailbox(address, name) for header in headers for address in _addresses(header, name)]
-    except (LookupError, ValueError, AttributeError, TypeError, AssertionError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError, AssertionError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise _unreadable(name) from None  # the stdlib's parser stumbles over some malformed fields

@@ -5,7 +5,8 @@ All fields of a batch that hold Jinja are ONE compiled template with NUL between
 a third of the cost of rendering each. Every field is a scope of its own with its own autoescape (on in html only), so
 that the texts equal those of separate renderings. There is nothing random in it: the same row gives the same text.
 Raises InputError (a template that does not compile; field and line) and RenderError (a row that cannot be rendered).
-Known limit: only the sandbox's range limit holds back a template that asks for endless text.
+Known limit: beside the sandbox's range limit and that of products, nothing holds back a template that asks for endless
+text (loops inside loops, `center`, the width of a format).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
@@ -35,6 +37,9 @@ _NOT_REPEATABLE_FILTERS = ("random",)
 _NOT_REPEATABLE_GLOBALS = ("lipsum",)
 """Every attempt must send identical bytes."""
 _NAMES_SHOWN = 12
+_LONGEST_PRODUCT = 1_000_000
+"""Characters: stars of a rating, a ruler, an indent; far more is a mistake or an attack."""
+_LARGEST_POWER_BITS = 10_000
 _NO_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 _TEXT_TYPES = frozenset((str, Markup, int, float, bool, NoneType, Decimal, list, dict, tuple))
 
@@ -71,8 +76,30 @@ def _printable(value: object) -> object:
     raise _NotTextError(type(value).__name__)
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, and a limit to what `*` and `**` may make: one number in one row must not take all memory."""
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        if operator == "*" and _product_size(left, right) > _LONGEST_PRODUCT:
+            raise SecurityError("a product that is too long")
+        whole = isinstance(left, int) and isinstance(right, int)
+        if operator == "**" and whole and left.bit_length() * right > _LARGEST_POWER_BITS:
+            raise SecurityError("a power that is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _product_size(left: object, right: object) -> int:
+    """Characters or items of `text * number`; 0 for other products."""
+    for one, times in ((left, right), (right, left)):
+        if isinstance(one, str | list | tuple) and isinstance(times, int):
+            return len(one) * times
+    return 0
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
-    env = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+    env = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
     for name in _NOT_REPEATABLE_FILTERS:
         del env.filters[name]
     for name in _NOT_REPEATABLE_GLOBALS:

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from mailspool.contract.records import Outcome, Row, Spec
-from mailspool.contract.states import NAME_OF
+from mailspool.contract.states import NAME_OF, VERSIONS_SERVED
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _DECIMAL, _DATE, _DATETIME = 1, 2, 3
@@ -80,7 +80,8 @@ def decode_rows(data: bytes) -> list[Row]:
     """A chunk's payload: a msgpack array of rows (the load script writes its head)."""
     try:
         return _decode_rows(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+        # TypeError: Redis has nothing there
         raise DecodeError(f"a chunk cannot be read: {type(error).__name__}") from error
 
 
@@ -90,9 +91,12 @@ def encode_spec(spec: Spec) -> bytes:
 
 def decode_spec(data: bytes) -> Spec:
     try:
-        return _decode_spec(data)
+        spec = _decode_spec(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"a batch's spec cannot be read: {type(error).__name__}") from error
+    if spec.v not in VERSIONS_SERVED:
+        raise DecodeError(f"a batch's spec is of version {spec.v}, which this release does not read")
+    return spec
 
 
 def encode_outcome(o: Outcome) -> bytes:

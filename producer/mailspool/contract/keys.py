@@ -46,6 +46,10 @@ class Keys:
         """zset: batch -> when it may be purged."""
         return f"{self.prefix}:retire"
 
+    def later(self, class_: Class) -> str:
+        """zset: live batches with nothing to send now -> the time of their next turn."""
+        return f"{self.prefix}:later:{class_}"
+
     def batch(self, batch: str) -> str:
         return f"{self.prefix}:batch:{batch}"
 

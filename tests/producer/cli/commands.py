@@ -1,24 +1,30 @@
-"""Running the command line in processes of its own, as people do, and a receiver for what it sends.
+"""Running the command line: in this process (`Here`, for errors and words) or in processes of its own (`Cli`).
 
-`Cli.run` waits for the end; `Cli.start` does not, and its output can be waited for. Everything that was started is
-ended with the test, and no server may be left behind.
+`Cli.run` waits for the end; `Cli.start` does not, and what it says can be waited for. Everything that was started ends
+with the test, and no server stays behind.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from mailspool.cli.main import main
 from tests.support.embedded import REPOSITORY, eventually, servers_below
 
 LIMIT_S = 60.0
+FROM = ("--from", "me@acme.example", "--subject", "Hi")
+"""What a `send` needs beside a body and a receiver."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,63 @@ class Ran:
         return found
 
     def lines(self) -> list[dict[str, object]]:
+        """Its answers."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     def error(self) -> dict[str, object]:
         """Its one error, with --json."""
-        found = [json.loads(line) for line in self.err.splitlines()]
-        (error,) = [line["error"] for line in found if "error" in line]
-        assert isinstance(error, dict)
+        (error,) = [line["error"] for line in self._complaints() if "error" in line]
         return error
 
-    def notices(self) -> list[str]:
+    def notices(self) -> list[object]:
         """The codes of its notices, with --json."""
-        found = [json.loads(line) for line in self.err.splitlines()]
-        return [line["notice"]["code"] for line in found if "notice" in line]
+        return [line["notice"]["code"] for line in self._complaints() if "notice" in line]
+
+    def _complaints(self) -> list[dict[str, dict[str, object]]]:
+        return [json.loads(line) for line in self.err.splitlines()]
+
+
+class Here:
+    """The command line in this process, in an empty folder, with a spool of its own."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder / "home"
+        self.folder.mkdir()
+        self.data_dir = folder / "spool"
+        self._patch = patch
+        self._capture = capture
+        for name in [name for name in os.environ if name.startswith(("MAILSPOOL_", "XDG_"))]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(self.folder))
+        patch.setenv("MAILSPOOL_DATA_DIR", str(self.data_dir))
+        patch.setenv("MAILSPOOL_EHLO_NAME", "localhost")
+        patch.chdir(self.folder)
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def run(self, *arguments: str, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+        self._capture.readouterr()
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        with self._patch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            code = main(list(arguments))
+        told = self._capture.readouterr()
+        return Ran(code, told.out, told.err)
+
+    def send(self, *arguments: str, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+        """With a sender, a subject and a body."""
+        return self.run("send", *FROM, "--body", "hello", *arguments, stdin=stdin, env=env)
+
+    def batches(self) -> list[dict[str, object]]:
+        """What the spool holds."""
+        found = self.run("status", "--json").json()["batches"]
+        assert isinstance(found, list)
+        return found
 
 
 class Running:
@@ -67,10 +117,14 @@ class Running:
 
     def until(self, text: str) -> None:
         """Until it has said this, on either stream."""
-        eventually(lambda: text in self.out or text in self.err or self.process.poll() is not None, f"it says {text!r}")
-        assert text in self.out + self.err, f"it ended with {self.process.poll()}: {self.err}"
 
-    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        def said() -> bool:
+            return text in self.out or text in self.err
+
+        eventually(lambda: said() or self.process.poll() is not None, f"it says {text!r}")
+        assert said(), f"it ended with {self.process.poll()}: {self.err}"
+
+    def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(number)
 
     def end(self) -> Ran:
@@ -79,22 +133,24 @@ class Running:
 
 
 class Cli:
-    """One person's machine: a home, a data folder, an environment."""
+    """One person's machine: a home, a data folder, an environment; every command is a process."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder / "home"
         self.folder.mkdir()
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.data_dir = folder / "spool"
         self.environment = {
-            **{name: value for name, value in environment.items() if not name.startswith("XDG_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MAILSPOOL_"))},
             "HOME": str(self.folder),
+            "TMPDIR": str(self.temporary),
             "MAILSPOOL_DATA_DIR": str(self.data_dir),
             "MAILSPOOL_EHLO_NAME": "localhost",
             "MAILSPOOL_RETRY_SCHEDULE": "1s*",
             "MAILSPOOL_RETRY_JITTER": "0",
             "PYTHONPATH": os.pathsep.join(str(REPOSITORY / root) for root in ("producer", "worker")),
             "TZ": "Asia/Tehran",
-            "NO_COLOR": "",
         }
         self._running: list[Running] = []
 
@@ -103,29 +159,33 @@ class Cli:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def run(
-        self, *arguments: str, stdin: str | bytes | None = None, env: Mapping[str, str] | None = None, ms: bool = True
-    ) -> Ran:
-        """Until it has ended; stdin is empty unless given."""
-        given = stdin.encode() if isinstance(stdin, str) else stdin or b""
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "mailspool.cli", *arguments]
+
+    def run(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        """Until it has ended."""
         done = subprocess.run(
-            [sys.executable, "-m", "mailspool.cli", *arguments],
+            self.argv(*arguments),
             cwd=self.folder,
             env={**self.environment, **(env or {})},
-            input=given,
+            input=stdin.encode(),
             capture_output=True,
             timeout=LIMIT_S,
             check=False,
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def send(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        """With a sender, a subject and a body."""
+        return self.run("send", *FROM, "--body", "hello", *arguments, stdin=stdin, env=env)
+
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None) -> Running:
-        """In the background."""
+        """In the background. Its streams are files, so that nothing it says can block it."""
         number = len(self._running)
         out, err = self.folder / f".out{number}", self.folder / f".err{number}"
         with out.open("wb") as out_file, err.open("wb") as err_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mailspool.cli", *arguments],
+                self.argv(*arguments),
                 cwd=self.folder,
                 env={**self.environment, **(env or {})},
                 stdin=stdin,
@@ -143,25 +203,21 @@ class Cli:
         return found
 
     @contextlib.contextmanager
-    def receiver(self, *arguments: str) -> Iterator[str]:
-        """A sandbox in a process of its own; its URL, which is also the relay of later commands."""
+    def receiver(self, *arguments: str) -> Iterator[Running]:
+        """A sandbox in a process of its own, the relay of all commands meanwhile."""
         running = self.start("sandbox", "--listen", "127.0.0.1:0", *arguments)
         running.until("MAILSPOOL_RELAY_URL=")
-        url = running.err.partition("MAILSPOOL_RELAY_URL=")[2].split()[0]
-        self.environment["MAILSPOOL_RELAY_URL"] = url
-        yield url
+        self.environment["MAILSPOOL_RELAY_URL"] = running.err.partition("MAILSPOOL_RELAY_URL=")[2].split()[0]
+        yield running
         del self.environment["MAILSPOOL_RELAY_URL"]
-        running.interrupt(signal.SIGTERM)
+        running.signal(signal.SIGTERM)
         assert running.end().code == 0
 
     def close(self) -> None:
+        """Nothing stays."""
         for running in self._running:
             if running.process.poll() is None:
                 running.process.kill()
                 running.process.wait()
         for pid in servers_below(self.data_dir.parent):
             os.kill(pid, signal.SIGTERM)
-
-
-def texts(lines: Sequence[str]) -> str:
-    return "\n".join(lines)

@@ -1,19 +1,18 @@
-"""What the tests of the command line share: a home of its own for every test, Tehran's time, the command itself."""
+"""What the tests of the command line share: an empty home for each test, and Tehran's time."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.producer.cli.commands import Cli
+from tests.producer.cli.commands import Cli, Here
 
 
 @pytest.fixture
-def tehran(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def tehran() -> Iterator[None]:
     """Screens show local time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "Asia/Tehran")
@@ -23,8 +22,14 @@ def tehran(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """The command line in this process."""
+    return Here(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
 def cli(tmp_path: Path) -> Iterator[Cli]:
-    """The command `mailspool` in an empty home, with an embedded server of its own."""
-    home = Cli(tmp_path, {name: value for name, value in os.environ.items() if not name.startswith("MAILSPOOL_")})
-    yield home
-    home.close()
+    """The command line in processes of its own."""
+    machine = Cli(tmp_path)
+    yield machine
+    machine.close()

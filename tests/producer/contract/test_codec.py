@@ -26,6 +26,7 @@ from mailspool.contract.records import AttachmentRef, Outcome, Row, Spec
 from mailspool.contract.states import NAME_OF
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
+# An hour that a clock shows twice equals nothing in another zone object (PEP 495): those are left out below.
 zones = st.sampled_from([UTC, timezone(timedelta(hours=3, minutes=30)), zoneinfo.ZoneInfo("Asia/Tehran")])
 since = datetime(1950, 1, 1)  # noqa: DTZ001 - hypothesis wants it naive; both kinds travel
 scalars = st.one_of(
@@ -37,7 +38,7 @@ scalars = st.one_of(
     st.decimals(allow_nan=False),
     st.dates(),
     st.datetimes(since),
-    st.datetimes(since, timezones=zones),
+    st.datetimes(since, timezones=zones).filter(lambda when: when == datetime.fromisoformat(when.isoformat())),
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=8)
 rows = st.builds(Row, text, st.dictionaries(text, values), text, st.none() | text, st.none() | st.binary())

@@ -96,7 +96,7 @@ FAULTS = tuple(
         ("gen reused", "call('HINCRBY', B, 'gen', 1)", "num('gen') + 1"),
         ("fed, and still due", "call('ZREM', DUE, k); call('HSET', RUN", "call('HSET', RUN"),
         ("pause ignored by feed", "if paused_class(c) then return ids end", ""),
-        ("later is never looked at", "do at(batch); turn() end\n  local room", "do end\n  local room"),
+        ("later is never looked at", "do guarded(later, batch, look) end\n  local room", "do end"),
         ("window counts nothing", "2 * slots(c)) - call('ZCARD', P..'flight:'..c)", "2 * slots(c))"),
         ("window one too large", "if room <= 0 then break end", "if room < 0 then break end"),
         (

@@ -28,6 +28,8 @@ def test_every_group(codes: tuple[int, int, int]) -> None:
     refused = [
         stage for stage, code in zip(STAGES, codes, strict=True) if code // 100 != (3 if stage is Stage.DATA else 2)
     ]
+    if data // 100 == 2:  # no answer to DATA: the replies are out of step
+        refused = [Stage.DATA]
     assert (envelope.refusal[0] if envelope.refusal else None) == (refused[0] if refused else None)
     accepted, go = rcpt // 100 == 2, data == 354
     assert envelope.holds_354 is (go and accepted and mail == 250)
@@ -39,3 +41,15 @@ def test_every_group(codes: tuple[int, int, int]) -> None:
 def test_nothing_is_decided_before_data_is_answered() -> None:
     envelope = after(250, 250)
     assert (envelope.holds_354, envelope.needs_lone_dot, envelope.must_abort) == (False, False, False)
+
+
+def test_a_354_after_an_answer_that_is_no_refusal_of_the_recipient_gets_no_dot() -> None:
+    """A dot might deliver an empty mail to somebody whose RCPT was answered with nonsense."""
+    envelope = after(250, 354, 354)
+    assert (envelope.holds_354, envelope.needs_lone_dot, envelope.must_abort) == (False, False, True)
+
+
+def test_one_reply_too_many_refuses_nobody() -> None:
+    """`550` behind the last message's `250`, then the replies to MAIL and RCPT: the 550 was about something else."""
+    envelope = after(550, 250, 250)
+    assert envelope.refusal == (Stage.DATA, Reply(250, (b"",)))

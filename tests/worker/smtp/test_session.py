@@ -438,6 +438,22 @@ def test_a_reply_that_drips_restarts_nothing() -> None:
     assert talk.over == [(0, "MAIL", "timeout")]
 
 
+@pytest.mark.parametrize(("late_s", "others_free", "moves"), [(6, True, True), (4, True, False), (6, False, False)])
+def test_what_waits_behind_an_overdue_reply_goes_to_a_free_session(late_s: int, others_free: bool, moves: bool) -> None:
+    """Nobody waits behind one slow answer; but where all are slow, another session would be no faster."""
+    talk = with_354(three())
+    talk.session.check_deadline(talk.clock.now_s + late_s, others_free=others_free)
+    assert talk.again == ([1] if moves else [])
+    assert talk.run.pending == 3
+    assert talk.why_gone is None
+    if moves:
+        talk.say(SENT, *OK3)
+        talk.record()
+        assert talk.why_gone == "withdrawn", "its 354 cannot be taken back"
+        assert talk.queue[0].index == 1
+        assert talk.queue[0] is not talk.items[1]
+
+
 def test_an_idle_session_and_one_that_waits_for_the_recorder_have_no_deadline() -> None:
     idle = Talk([])
     idle.session.check_deadline(1e12)

@@ -127,8 +127,9 @@ class Route:
         """Once a second: deadlines, idle sessions, sleeping routes that may wake."""
         now_s = self._clock.boot_s()
         self._away = redis_away
+        others_free = bool(self._idle) or len(self.sessions) + len(self._openings) < self._width.allowed
         for session in tuple(self.sessions):
-            session.check_deadline(now_s)
+            session.check_deadline(now_s, others_free=others_free)
             if redis_away:
                 session.abort_waiting("redis is away")
             elif session.is_idle and now_s - session.idle_since_s > self._settings.session_idle_s:
@@ -152,6 +153,11 @@ class Route:
             if item is not None:
                 item.run.give_back(item)
         return None
+
+    def pull_behind(self) -> Item | None:
+        if len(self.lanes) <= len(self._idle) + len(self._openings):
+            return None
+        return self.pull()
 
     def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
         if stage is Stage.DOT and isinstance(event, Reply) and 200 <= event.code < 300:

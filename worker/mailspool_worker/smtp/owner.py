@@ -19,6 +19,9 @@ class Owner(Protocol):
     def pull(self) -> Item | None:
         """The next item in fair order, or None: no work, no rate left, or the route is closed."""
 
+    def pull_behind(self) -> Item | None:
+        """The same for one that shall wait behind a body: None also while a free session could take it at once."""
+
     def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
         """The attempt's verdict is due: classify and record; `session.recorded` follows."""
 

@@ -21,23 +21,11 @@ from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.smtp import transaction
 from mailspool_worker.smtp.body import BodyWriter
+from mailspool_worker.smtp.deadlines import DEADLINE_S, OVERDUE_S
 from mailspool_worker.smtp.envelope import Envelope
 from mailspool_worker.smtp.owner import Limits, Owner
 from mailspool_worker.smtp.replies import Reply, ReplyError, ReplyParser
 
-_DEADLINE_S = {
-    Stage.MAIL: 300.0,
-    Stage.RCPT: 300.0,
-    Stage.DATA: 120.0,
-    Stage.BODY: 180.0,
-    Stage.DOT: 600.0,
-    None: 300.0,
-    Stage.QUIT: 2.0,
-}
-"""RFC 5321 4.5.3.2; one for a whole reply, never restarted by a drip. QUIT is a courtesy.
-
-None is a reply that is only counted (RSET, a lone dot).
-"""
 _REFUSED_IN_A_ROW = 5
 """Postfix sleeps a second for each refused recipient from the tenth on, and closes at the twentieth."""
 _REQUEUES = 2
@@ -119,8 +107,15 @@ class Session(asyncio.Protocol):
         if self._current is None:
             self.abort(why)
 
-    def check_deadline(self, now_s: float) -> None:
-        if now_s > self._deadline_s and not self._dead:
+    def check_deadline(self, now_s: float, *, others_free: bool = False) -> None:
+        """Once a second. An envelope that waits behind an overdue final reply goes to a session that is free."""
+        if self._dead:
+            return
+        behind = self._next.item if self._next is not None and self._current is not None else None
+        waits_for_dot = self._terminated and self._deadline_s - now_s < DEADLINE_S[Stage.DOT] - OVERDUE_S
+        if behind is not None and others_free and waits_for_dot and behind.place is Place.ENVELOPE:
+            self._owner.untouched(behind.run.swap(behind))  # the 354 that its old self may get ends this session
+        if now_s > self._deadline_s:
             self._lose(Loss.TIMEOUT, "timeout")
 
     # -- asyncio.Protocol
@@ -262,7 +257,7 @@ class Session(asyncio.Protocol):
 
     def _begin(self) -> None:
         alone = self._needs_rset and not self.features.pipelining  # the envelope follows the answer to RSET
-        item = None if alone else self._pull()
+        item = None if alone else self._pull(self._owner.pull)
         if item is None and not alone:
             self.idle_since_s = self._clock_s()
             self._deadline_s = float("inf")
@@ -275,9 +270,9 @@ class Session(asyncio.Protocol):
         self._write(lead + self._open_envelope(item) if item else lead)
         self._watch()
 
-    def _pull(self) -> Item | None:
+    def _pull(self, pull: Callable[[], Item | None]) -> Item | None:
         """The next item that can go to this receiver, rendered."""
-        while not self._is_spent() and (item := self._owner.pull()) is not None:
+        while not self._is_spent() and (item := pull()) is not None:
             if (why := self._why_not(item)) is None:
                 self._begun += 1
                 return item
@@ -322,7 +317,7 @@ class Session(asyncio.Protocol):
             self._lose(Loss.CLOSED, "withdrawn")
             return
         if self._follow is None and self.features.pipelining:
-            self._follow = self._pull()
+            self._follow = self._pull(self._owner.pull_behind)
         if item.run.claiming and not item.claimed:
             if self._claiming is None:
                 self._claiming = item
@@ -354,9 +349,9 @@ class Session(asyncio.Protocol):
 
     def _watch(self) -> None:
         if self._expected:
-            self._deadline_s = self._clock_s() + _DEADLINE_S[self._expected[0]]
+            self._deadline_s = self._clock_s() + DEADLINE_S[self._expected[0]]
         elif self._body is not None and self._body.is_writing:
-            self._deadline_s = self._clock_s() + _DEADLINE_S[Stage.BODY]
+            self._deadline_s = self._clock_s() + DEADLINE_S[Stage.BODY]
         else:
             self._deadline_s = float("inf")
 

@@ -1,6 +1,6 @@
 """How a session begins: aiosmtplib opens it, then its transport becomes ours. All that goes below aiosmtplib is here.
 
-Of aiosmtplib: connect, starttls, ehlo, helo, is_ehlo_or_helo_needed, is_connected, login, supports_extension,
+Of aiosmtplib: connect, starttls, ehlo, helo, is_ehlo_or_helo_needed, is_connected, auth_*, supports_extension,
 esmtp_extensions, transport, protocol.is_connected, and one private name, `protocol._buffer`: bytes that came with the
 last reply (tests/worker/smtp/test_takeover.py holds the contract). The takeover itself has no await inside: nothing may
 arrive between the look at the buffer and the new protocol; a loss that was already on its way to the old one is looked
@@ -103,8 +103,21 @@ async def _open(client: aiosmtplib.SMTP, relay: Relay, at: list[Stage], *, clear
         if not client.supports_extension("auth"):
             raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login")
         password = relay.password.get_secret_value() if relay.password else ""
-        await client.login(relay.user, password)
+        await _login(client, relay.user, password)
         await _greet(client, at)
+
+
+async def _login(client: aiosmtplib.SMTP, user: str, password: str) -> None:
+    """By one mechanism: `login` would try them all with the same password, and refused logins lock accounts."""
+    offered = client.server_auth_methods
+    if "plain" in offered:
+        await client.auth_plain(user, password)
+    elif "login" in offered:
+        await client.auth_login(user, password)
+    elif "cram-md5" in offered:
+        await client.auth_crammd5(user, password)
+    else:
+        raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login that we speak")
 
 
 async def _greet(client: aiosmtplib.SMTP, at: list[Stage]) -> None:

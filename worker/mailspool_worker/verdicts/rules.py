@@ -106,6 +106,8 @@ BLOCKED: Final = Verdict("blocked", "site", "blocked", pause_s=HOUR_S, pause_lim
 HELD_SENDER: Final = Verdict("hold-sender", "sender", "sender", pause_s=HOUR_S)
 HELD_CHECK: Final = Verdict("hold-sender", "sender", "sender_check", pause_s=HOUR_S)
 SLOW: Final = Verdict("slow", "route", "rate", slow_route=True)
+GOES_AWAY: Final = msgspec.structs.replace(SLOW)
+"""A 421 that says no more. At MAIL of a session that has served others it ends that session and means nothing else."""
 FLOOD: Final = Verdict("slow", "route", "rate", slow_route=True, one_session=True, pause_s=FLOOD_PAUSE_S)
 NEXT_HOST: Final = Verdict("next-host", "route", "connect", slow_route=True)
 DIALECT: Final = Verdict("later", "session", "protocol", session_usable=False)
@@ -212,7 +214,7 @@ _PACE: Final = (
 )
 _RECIPIENT: Final = (
     _rule("greylisted by text", TRANSACTION, _later("greylisted"), code="4xx", text=_GREY),
-    _rule("goes away", TRANSACTION, SLOW, code="421"),
+    _rule("goes away", TRANSACTION, GOES_AWAY, code="421"),
     _rule(
         "mailbox gets too much",
         MESSAGE,

@@ -112,7 +112,7 @@ end
 local function rest(k, not_before)
   if get('state') == 'closing' then if call('HLEN', RUN) == 0 then finish() end return end
   not_before = max(not_before or 0, now)
-  local rows = tonumber(call('HGET', ROWS, k))
+  local rows = tonumber(call('HGET', ROWS, k) or 0)
   local have, final, first, tries = 0, 0, nil, {}
   for _, outcome in ipairs(call('HVALS', outcomes(k))) do
     have = have + 1
@@ -145,7 +145,7 @@ local function workers()
   crew = {slots = 0}
   for _, w in ipairs(call('ZRANGEBYSCORE', P..'workers', now - @worker_alive_ms@ + 1, '+inf')) do
     local h = call('HMGET', P..'worker:'..w, 'relays', 'versions', 'slots:transactional', 'slots:bulk')
-    if h[1] then crew[#crew + 1] = h end
+    if h[1] and h[2] then crew[#crew + 1] = h end
   end
   return crew
 end
@@ -168,24 +168,42 @@ local function feed_one(k, grace)
   call('ZREM', DUE, k); call('HSET', RUN, k, 'fed:'..gen); call('ZADD', P..'flight:'..class(), now + grace, b..':'..k)
   return P..b..':'..k..':'..gen
 end
+-- A batch whose records are broken (a key is lost, or somebody else has written there) must not stop the others: it steps
+-- back for a minute in this zset, and the server's log names it.
+local function guarded(zset, member, step)
+  local done, why = pcall(step, member)
+  if done then return true end
+  redis.log(redis.LOG_WARNING, member..' in '..zset..': '..tostring(type(why) == 'table' and why.err or why))
+  call('ZADD', zset, now + 60000, member)
+  return false
+end
+local function of_class(batch, c)
+  at(batch)
+  if class() ~= c then error('no batch of this class') end
+end
 local function feed(c, grace)
   local ids = {}
   if paused_class(c) then return ids end
   local open, later = P..'open:'..c, P..'later:'..c
-  for _, batch in ipairs(call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, 200)) do at(batch); turn() end
+  local function look(batch) of_class(batch, c); turn() end
+  for _, batch in ipairs(call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, 200)) do guarded(later, batch, look) end
   local room = max(4, 2 * slots(c)) - call('ZCARD', P..'flight:'..c)
-  for _ = 1, 1000 do
-    if room <= 0 then break end
-    local batch = call('ZRANGE', open, 0, 0)[1]
-    if not batch then break end
-    at(batch)
+  local function serve(batch)
+    of_class(batch, c)
     if not served() then
       call('ZREM', open, b); call('ZADD', later, now + 1000, b)
     else
       local k = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, 1)[1]
-      if k then ids[#ids + 1] = feed_one(k, grace); room = room - 1 end
+      if k and call('HEXISTS', ROWS, k) == 0 then call('ZREM', DUE, k)        -- no chunk of this batch
+      elseif k then ids[#ids + 1] = feed_one(k, grace); room = room - 1 end
       turn(true)
     end
+  end
+  for _ = 1, 1000 do
+    if room <= 0 then break end
+    local batch = call('ZRANGE', open, 0, 0)[1]
+    if not batch then break end
+    if not guarded(later, batch, serve) then call('ZREM', open, batch) end
   end
   return ids
 end

@@ -2,13 +2,13 @@
 -- A fed chunk that still lies in arq is looked at again later; else its arq keys go, so that no stale id stays behind.
 local c, freed = ARGV[2], 0
 for _, zset in ipairs{P..'flight:'..c, P..'apart:'..c} do
-  for _, member in ipairs(call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 100)) do
+  local function look(member)
     local batch, k = member:match('^(.-):(.+)$')
     at(batch)
     local run = call('HGET', RUN, k)
     if not run then call('ZREM', zset, member)
     else
-      local id = P..b..':'..k..':'..run:match('^%a+:(%d+)')
+      local id = P..b..':'..k..':'..(run:match('^%a+:(%d+)') or '')
       local queue = P..'q:'..c..':v'..get('v')
       local fed = run:sub(1, 3) == 'fed'
       if fed and call('ZSCORE', queue, id) and call('EXISTS', 'arq:job:'..id) == 1
@@ -24,5 +24,6 @@ for _, zset in ipairs{P..'flight:'..c, P..'apart:'..c} do
       end
     end
   end
+  for _, member in ipairs(call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 100)) do guarded(zset, member, look) end
 end
 return freed
