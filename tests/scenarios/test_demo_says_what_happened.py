@@ -39,7 +39,7 @@ def test_what_the_receiver_kept_is_what_the_accounts_call_sent(tmp_path: Path) -
         assert hashlib.sha256(raw).hexdigest() == one["sha256"]
         assert (one["recipient"], one["size"]) == (mine["recipient"], mine["size_bytes"])
         assert parsed["Message-ID"] == mine["message_id"]
-        assert one["recipient"] in str(parsed["To"])
+        assert str(one["recipient"]) in str(parsed["To"])
         assert not parsed.defects
     failed = [one for one in accounts if one["state"] == "failed"]
     assert {one["reason"] for one in failed} == {"mailbox_unknown"}

@@ -81,8 +81,9 @@ def hold(world: World) -> None:
 
 
 def cancel(world: World) -> None:
-    """Any batch, or rather one that somebody adds to or that several workers send."""
-    busy = [b for b, fields in world.db.batches.items() if "upload" in fields or len(world.db.runs(b)) > 1]
+    """Any batch, or rather one that somebody adds to or that is being sent."""
+    db = world.db
+    busy = [b for b, fields in db.batches.items() if "upload" in fields or (db.runs(b) and db.due(b))]
     world.do(ops.Close(_rather(world, busy), "cancelled"))
 
 

@@ -88,7 +88,8 @@ class Storm:
         if not soon:
             return
         near = [at for at in deadlines if at in soon]
-        limit = world.pick(near if near and world.chance(0.4) else soon)
+        sending = [at for at in near if db.runs(deadlines[at])]
+        limit = world.pick((sending or near) if near and world.chance(0.4) else soon)
         world.now = max(world.now, int(limit) + world.pick((-1, 0, 0, 1)))
         if limit in deadlines and world.chance(0.7):
             self._at_the_deadline(deadlines[limit])
@@ -141,7 +142,7 @@ class Storm:
             (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),
             (0.935, lambda: operators.reopen(world)),
             (0.945, lambda: operators.resolve(world)),
-            (0.952, lambda: operators.pause(world)),
+            (0.949, lambda: operators.pause(world)),
             (0.957, lambda: operators.resume(world)),
             (0.963, lambda: operators.collect(world)),
             (0.97, lambda: operators.purge(world)),
@@ -180,11 +181,12 @@ class Storm:
         world, arq = self.world, self.world.arq
         if arq.ever and world.chance(0.12):
             self.workers.start(*world.pick(arq.ever[-8:]), world.pick(WORKERS))
-        elif arq.waiting:
-            c, job = arq.waiting.pop(world.dice.randrange(len(arq.waiting)))
-            self.workers.start(c, job, world.pick(WORKERS))
-        else:
+        elif not arq.waiting:
             operators.tick(world)
+        for _ in range(world.pick((1, 1, 3))):
+            if arq.waiting:
+                c, job = arq.waiting.pop(world.dice.randrange(len(arq.waiting)))
+                self.workers.start(c, job, world.pick(WORKERS))
 
     def _work(self) -> None:
         world, runs = self.world, self.workers.runs

@@ -17,7 +17,7 @@ from tests.storm.server import Link, Server
 
 STORMS = 60
 """Tried when the known seed does not show it any more. The rarest needs a retry that is not due yet in a chunk that is
-given back: about one storm in thirty has it."""
+given back: about one storm in twenty has it."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The README's picture of the terminal: `python -m tests.support.demo_picture` runs the demo and draws what it printed."""
+"""The README's picture: `python -m tests.support.demo_picture` runs the demo and draws what it printed."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 
 from mailspool.settings import Relay
 from mailspool_worker.clock import RedisClock
@@ -17,9 +18,9 @@ from tests.support.worker_parts import Desk, TestClock
 NOW_MS = 1_700_000_000_000
 
 
-def make_relay(name: str = "main", port: int = 25, **changes: object) -> Relay:
+def make_relay(name: str = "main", port: int = 25, changes: Mapping[str, object] | None = None) -> Relay:
     known: dict[str, object] = {"name": name, "host": "127.0.0.1", "port": port, "security": "opportunistic"}
-    return Relay(**(known | {"verify": False} | changes))  # type: ignore[arg-type]  # a test's fields
+    return Relay(**(known | {"verify": False} | dict(changes or {})))  # type: ignore[arg-type]  # a test's fields
 
 
 class Yard:
@@ -38,5 +39,5 @@ class Yard:
             settings, recorder, Refusals(recorder, self.clock, self.events), self.memory, self.clock, self.events
         )
 
-    def route(self, name: str = "main", port: int = 25, **changes: object) -> Route:
-        return Route(make_relay(name, port, **changes), self.parts)
+    def route(self, name: str = "main", port: int = 25, changes: Mapping[str, object] | None = None) -> Route:
+        return Route(make_relay(name, port, changes), self.parts)

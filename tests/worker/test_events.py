@@ -59,6 +59,13 @@ def test_an_outcome_names_the_message_and_never_the_recipient() -> None:
     }
 
 
+def test_a_reply_that_names_the_local_part_alone_tells_no_recipient() -> None:
+    """The domain stands in the same line."""
+    lines = Lines()
+    Events(lines.logger).outcome(item(), outcome(FAILED, reply="550 5.1.1 unknown user Sara (sarajevo)"))
+    assert lines.kept[0]["reply"] == "550 5.1.1 unknown user <address> (sarajevo)"
+
+
 def test_a_deferred_one_says_for_how_long() -> None:
     lines = Lines()
     Events(lines.logger).outcome(item(), outcome(DEFERRED, reply="450 later", reason="temporary"))
@@ -137,7 +144,7 @@ def test_json_lines_begin_with_when_and_what(monkeypatch: pytest.MonkeyPatch) ->
     written = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     monkeypatch.setattr("sys.stderr", written)
     Events(configure("info", "auto")).started(relays=["smtp://x.test:25"], version="1")
-    line = written.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
+    line = written.buffer.getvalue()
     decoded = json.loads(line)
     assert list(decoded)[:3] == ["timestamp", "level", "event"]
     assert decoded["relays"] == ["smtp://x.test:25"]

@@ -229,7 +229,7 @@ async def test_at_the_end_of_the_budget_what_is_on_the_wire_detaches(monkeypatch
     assert stage.said("renew") == [(1,)], "the lease is kept"
     stage.finish([wire])
     await until(lambda: stage.said("settle") == [()], "the settle")
-    await until(lambda: not stage.delivery.runs, "the end")
+    await stage.delivery.finished()
     stage.is_over()
 
 

@@ -44,7 +44,7 @@ class Wire:
             self.is_closed = True
             asyncio.get_running_loop().call_soon(self._on_lost)
 
-    def answer(self, *answers: list[object] | Exception) -> None:
+    def answer(self, *answers: Sequence[object] | Exception) -> None:
         """To the oldest call: one list for each run in it, or an error for all of it."""
         _, then = self.sent.pop(0)
         then(answers[0] if isinstance(answers[0], Exception) else list(answers))

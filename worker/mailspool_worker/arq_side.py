@@ -44,13 +44,19 @@ class _Slots(ArqWorker):
     """arq asks Redis again at every poll about each job that runs here; four round trips a slot are saved.
 
     And while it stops it goes through the rest of its list: what it has not taken yet stays for another worker.
+    An id that is no text (somebody else's write) would end every Worker of the fleet at each poll: it is thrown away.
     """
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         for job_id in job_ids:
             if not self.allow_pick_jobs or self.job_counter >= self.max_jobs:
                 return
-            if job_id.decode() not in self.tasks:
+            try:
+                runs_here = job_id.decode() in self.tasks
+            except UnicodeDecodeError:
+                await self.pool.zrem(self.queue_name, job_id)
+                continue
+            if not runs_here:
                 await super().start_jobs([job_id])
 
 

@@ -27,8 +27,11 @@ _LOOK_EVERY_S = 0.2
 _SHOWN = 5
 """Batches that `--drain` names when it goes."""
 _QUIET_LOOKS = 7
-"""`--drain` goes when it has seen nothing to do this often in a row. A settle and its feed are two moves; and a batch that
-was queued before any worker lived has been put off for a second by `feed`: it must have come up again."""
+"""`--drain` goes when it has seen nothing to do this often in a row.
+
+A settle and its feed are two moves; and a batch that was queued before any worker lived has been put off for a second
+by `feed`: it must have come up again.
+"""
 
 
 def run_worker(

@@ -5,7 +5,10 @@ In bounded slices, so that nobody waits for it; several workers may do it at onc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+
+from redis.exceptions import ResponseError
 
 from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED, Class
@@ -41,9 +44,10 @@ async def resume_blocked(link: Link, moves: Moves, classes: Sequence[Class]) -> 
     need not wait for the time that the last worker wrote."""
     for class_ in classes:
         for batch in await _first(link, moves.keys.later(class_), _ANY_TIME):
-            await moves.resume(batch)
+            with contextlib.suppress(ResponseError):  # broken records; a worker must start all the same
+                await moves.resume(batch)
 
 
 async def _first(link: Link, key: str, until_ms: int) -> Sequence[str]:
     found = await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_ROUND)
-    return [name.decode() for name in found]
+    return [name.decode("utf-8", "replace") for name in found]  # a name that is no text is no name of ours

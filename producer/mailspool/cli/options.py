@@ -73,6 +73,13 @@ class Ask:
                 self.say.notice("settings", sentence)
         return self._settings
 
+    def tell_unknown_variables(self) -> None:
+        """MAILSPOOL_* that set nothing: told where mail is about to leave, or where people look for why it does not."""
+        from mailspool.settings import unknown_variables
+
+        for sentence in unknown_variables():
+            self.say.notice("unknown_variable", sentence)
+
     def spool(self) -> Spool:
         """Make it inside the loop that uses it."""
         from mailspool.spool import Spool

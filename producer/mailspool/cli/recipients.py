@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -104,7 +104,9 @@ def _kept(stream: BinaryIO, title: str, stack: contextlib.ExitStack) -> ListSour
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    while block := stream.read(_BLOCK_BYTES):
+    # read() would ask a terminal once more after its Ctrl-D.
+    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+    while block := read(_BLOCK_BYTES):
         yield block
 
 

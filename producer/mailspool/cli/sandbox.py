@@ -119,6 +119,9 @@ async def _serve(ask: Ask, listen: Place, keep: Path | None, signals: Signals) -
 def _greet(ask: Ask, receiver: Receiver, keep: Path | None) -> None:
     from mailspool.sandbox import order_help
 
+    if ask.say.json:
+        ask.say.notice("listening", receiver.url)
+        return
     kept = f"; mail is kept in {keep}" if keep else "; mail is shown and forgotten (--keep DIR keeps it)"
     ask.say.note(f"listening on {receiver.url}{kept}")
     ask.say.note(f"send to it:   MAILSPOOL_RELAY_URL={receiver.url} mailspool send ... --deliver")

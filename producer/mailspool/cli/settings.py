@@ -21,11 +21,10 @@ def settings(
     changed: Annotated[bool, typer.Option("--changed", help="Only those that are no default.")] = False,
 ) -> int:
     """Show every setting, its value, and where it came from."""
-    from mailspool.settings import explain, unknown_variables
+    from mailspool.settings import explain
 
     found = ask.settings()
-    for sentence in unknown_variables():
-        ask.say.notice("unknown_variable", sentence)
+    ask.tell_unknown_variables()
     lines = [one for one in explain(found) if not changed or one.origin != "default"]
     if ask.say.json:
         for one in lines:

@@ -67,6 +67,7 @@ def worker(
         raise Usage("--timeout bounds --drain or --until-done: a worker without them runs until it is stopped.")
     settings = ask.settings(**({"log_format": "json"} if ask.say.json else {}))
     if not settings.relay_table():
+        ask.tell_unknown_variables()  # MAILSPOOL_RELAYURL; a worker that starts tells them in its log
         raise ConfigError(settings.no_relay_words(), code="no_relay")
     names = _ids(ask, batches or ()) if until_done else None
     run_worker = cast("RunWorker", importlib.import_module("mailspool_worker.cli_entry").run_worker)

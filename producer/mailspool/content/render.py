@@ -84,8 +84,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         if operator == "*" and _product_size(left, right) > _LONGEST_PRODUCT:
             raise SecurityError("a product that is too long")
-        whole = isinstance(left, int) and isinstance(right, int)
-        if operator == "**" and whole and left.bit_length() * right > _LARGEST_POWER_BITS:
+        if operator == "**" and _power_bits(left, right) > _LARGEST_POWER_BITS:
             raise SecurityError("a power that is too large")
         return super().call_binop(context, operator, left, right)
 
@@ -96,6 +95,11 @@ def _product_size(left: object, right: object) -> int:
         if isinstance(one, str | list | tuple) and isinstance(times, int):
             return len(one) * times
     return 0
+
+
+def _power_bits(left: object, right: object) -> int:
+    """How long a power of whole numbers becomes; 0 for other powers: floats overflow by themselves."""
+    return left.bit_length() * right if isinstance(left, int) and isinstance(right, int) else 0
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

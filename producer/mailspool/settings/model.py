@@ -129,7 +129,9 @@ class Settings(BaseSettings):
         timedelta(seconds=15), description="an idle connection holds a receiver's slot"
     )
     connect_timeout: PositiveDuration = Field(timedelta(seconds=15), description="short, as Postfix is tuned for bulk")
-    keep_conversations: CountOrZero = Field(1000, description="not used yet: failed attempts of a batch to keep the conversation of")
+    keep_conversations: CountOrZero = Field(
+        1000, description="not used yet: failed attempts of a batch to keep the conversation of"
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _lower] = Field(
         "info", description="one line for each outcome"
     )

@@ -99,6 +99,19 @@ class Here:
         assert isinstance(found, list)
         return found
 
+    @contextlib.contextmanager
+    def receiver(self) -> Iterator[Running]:
+        """A sandbox in a process of its own, the relay of all commands meanwhile."""
+        other = Cli(self.folder)
+        try:
+            with other.receiver() as running, self._patch.context() as patch:
+                patch.setenv("MAILSPOOL_RELAY_URL", other.environment["MAILSPOOL_RELAY_URL"])
+                patch.setenv("MAILSPOOL_RETRY_SCHEDULE", "1s*")
+                patch.setenv("MAILSPOOL_RETRY_JITTER", "0")
+                yield running
+        finally:
+            other.close()
+
 
 class Running:
     """A command that goes on."""
@@ -204,10 +217,10 @@ class Cli:
 
     @contextlib.contextmanager
     def receiver(self, *arguments: str) -> Iterator[Running]:
-        """A sandbox in a process of its own, the relay of all commands meanwhile."""
-        running = self.start("sandbox", "--listen", "127.0.0.1:0", *arguments)
-        running.until("MAILSPOOL_RELAY_URL=")
-        self.environment["MAILSPOOL_RELAY_URL"] = running.err.partition("MAILSPOOL_RELAY_URL=")[2].split()[0]
+        """A sandbox in a process of its own, the relay of all commands meanwhile; its answers are JSON."""
+        running = self.start("sandbox", "--json", "--listen", "127.0.0.1:0", *arguments)
+        running.until('"listening"')
+        self.environment["MAILSPOOL_RELAY_URL"] = json.loads(running.err)["notice"]["message"]
         yield running
         del self.environment["MAILSPOOL_RELAY_URL"]
         running.signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from mailspool.status import BatchStatus, MessageStatus, SpoolStatus
-from tests.producer.cli.commands import Cli
+from tests.producer.cli.commands import Cli, Here
 
 MIXED = (
     "email,name\nali@example.org,علي\n550-5.1.1-x@example.org,X\n450-4.2.0-1-y@example.org,Y\nsara@example.org,Sara\n"
@@ -20,10 +20,10 @@ def fields(kind: type) -> set[str]:
     return {name.rstrip("_") for name in kind.__dataclass_fields__}  # type: ignore[attr-defined] # a dataclass
 
 
-def test_deliver_and_look(cli: Cli) -> None:
-    cli.write("list.csv", MIXED)
-    with cli.receiver("--json") as receiver:
-        ran = cli.send("--to", "list.csv", "--deliver", "--name", "mixed", "--json")
+def test_deliver_and_look(here: Here) -> None:
+    here.write("list.csv", MIXED)
+    with here.receiver() as receiver:
+        ran = here.send("--to", "list.csv", "--deliver", "--name", "mixed", "--json")
         taken = [json.loads(line) for line in receiver.out.splitlines()]
     sent, status = ran.lines()
     assert ran.code == 1, "done, but one failed"
@@ -37,46 +37,48 @@ def test_deliver_and_look(cli: Cli) -> None:
     ]
     assert {mail["subject"] for mail in taken} == {"Hi"}
 
-    again = cli.send("--to", "list.csv", "--watch", "--json")
+    again = here.send("--to", "list.csv", "--watch", "--json")
     assert (again.code, again.lines()[0]["created"]) == (1, False)
-    look_at(cli, str(sent["batch"]))
+    look_at(here, str(sent["batch"]))
 
 
-def look_at(cli: Cli, batch: str) -> None:
+def look_at(here: Here, batch: str) -> None:
     """The same batch by `status`, `show` and `retry`, as words, JSON and CSV."""
-    shown = cli.run("show", "key:" + str(cli.run("status", batch, "--json").json()["key"]), "--json").lines()
+    shown = here.run("show", "key:" + str(here.run("status", batch, "--json").json()["key"]), "--json").lines()
     assert [line["row"] for line in shown] == [1, 2, 3, 4]
     assert all(set(line) == fields(MessageStatus) for line in shown)
     assert [line["state"] for line in shown] == ["sent", "failed", "sent", "sent"]
     assert (shown[1]["attempts"], shown[1]["reason"], shown[2]["attempts"]) == (1, "mailbox_unknown", 2)
 
-    unsent = cli.run("show", batch, "--unsent").out.splitlines()
+    unsent = here.run("show", batch, "--unsent").out.splitlines()
     assert len(unsent) == 2
     assert unsent[1].split()[:4] == ["2", "550-5.1.1-x@example.org", "failed", "1"]
-    assert cli.run("show", f"{batch}-2", "--json").json() == shown[1]
-    assert cli.run("show", f"{batch}-9").code == 66
+    assert here.run("show", f"{batch}-2", "--json").json() == shown[1]
+    assert here.run("show", f"{batch}-9").code == 66
 
-    rows = list(csv.DictReader(io.StringIO(cli.run("show", batch, "--csv", "-").out)))
+    rows = list(csv.DictReader(io.StringIO(here.run("show", batch, "--csv", "-").out)))
     assert [row["recipient"] for row in rows] == [line["recipient"] for line in shown]
-    assert cli.run("show", batch, "--unsent", "--csv", "unsent.csv").code == 0
-    assert cli.send("--to", "unsent.csv", "--json").json()["queued"] == 1, "what show writes, send reads"
+    assert here.run("show", batch, "--unsent", "--csv", "unsent.csv").code == 0
+    assert here.send("--to", "unsent.csv", "--json").json()["queued"] == 1, "what show writes, send reads"
 
-    report = cli.run("status", batch).out
+    report = here.run("status", batch).out
     assert report.startswith(f"{batch}  mixed   done in ")
     assert "  failed   1   550 5.1.1 mailbox unknown (1)\n" in report
     assert report.endswith(f"next  mailspool show {batch} --unsent --csv unsent.csv\n")
-    assert set(cli.run("status", "--json").json()) == fields(SpoolStatus)
+    assert set(here.run("status", "--json").json()) == fields(SpoolStatus)
 
-    assert cli.run("retry", batch, "--json").json() == {"batch": batch, "moved": 0}, "deferred ones, and there are none"
-    assert cli.run("retry", batch, "--state", "failed", "--to", "a@b.org", "--json").json()["moved"] == 0
-    ran = cli.run("retry", batch, "--state", "failed")
+    assert here.run("retry", batch, "--json").json() == {"batch": batch, "moved": 0}, (
+        "deferred ones, and there are none"
+    )
+    assert here.run("retry", batch, "--state", "failed", "--to", "a@b.org", "--json").json()["moved"] == 0
+    ran = here.run("retry", batch, "--state", "failed")
     assert ran.out == f"1 mail of {batch} will be tried again now\n"
     assert "No worker is running" in ran.err
 
 
-def test_the_report_on_stdout(cli: Cli) -> None:
-    with cli.receiver():
-        ran = cli.send("--to", "a@x.org", "--deliver")
+def test_the_report_on_stdout(here: Here) -> None:
+    with here.receiver():
+        ran = here.send("--to", "a@x.org", "--deliver")
     assert ran.code == 0
     first, *rest = ran.out.splitlines()
     assert first.split()[1:3] == ["done", "in"]
@@ -96,21 +98,21 @@ def test_watch_while_a_worker_delivers(cli: Cli) -> None:
     assert worked.code == 1
     assert worked.out == ""
     assert {json.loads(line)["event"] for line in worked.err.splitlines()} >= {"worker_started", "sent", "failed"}
-    statuses = [line for line in watched.lines()]
+    statuses = watched.lines()
     assert watched.code == 1
     assert all(line["total"] == 4 for line in statuses)
     assert [line["done"] for line in statuses] == [False] * (len(statuses) - 1) + [True]
 
 
-def test_a_timeout(cli: Cli) -> None:
-    with cli.receiver():
-        ran = cli.send("--to", "450-x@example.org", "--deliver", "--timeout", "500ms", "--json")
+def test_a_timeout(here: Here) -> None:
+    with here.receiver():
+        ran = here.send("--to", "450-x@example.org", "--deliver", "--timeout", "500ms", "--json")
         assert ran.code == 75
         assert ran.error()["code"] == "timeout"
         assert "0 of 1 after 0.5 s, still going." in str(ran.error()["message"])
         assert "mailspool worker" in str(ran.error()["hint"])
-        assert cli.run("worker", "--until-done", "--timeout", "500ms").code == 75
-    assert cli.run("watch", "last", "--timeout", "0s").code == 75
+        assert here.run("worker", "--until-done", "--timeout", "500ms").code == 75
+    assert here.run("watch", "last", "--timeout", "0s").code == 75
 
 
 def test_drain_leaves_later_tries(cli: Cli) -> None:
@@ -131,14 +133,14 @@ def test_drain_leaves_later_tries(cli: Cli) -> None:
         (["--processes", "2"], "No such option"),
     ],
 )
-def test_flags_of_the_worker_that_do_not_fit(cli: Cli, flags: list[str], words: str) -> None:
-    ran = cli.run("worker", *flags)
+def test_flags_of_the_worker_that_do_not_fit(here: Here, flags: list[str], words: str) -> None:
+    ran = here.run("worker", *flags)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err
 
 
-def test_hold_release_cancel(cli: Cli) -> None:
-    batch = cli.send("--to", "a@x.org", "--to", "b@x.org").out.strip()
+def test_hold_release_cancel(here: Here) -> None:
+    batch = here.send("--to", "a@x.org", "--to", "b@x.org").out.strip()
     steps = [
         ("hold", 2, "held"),
         ("hold", 0, "held"),
@@ -147,36 +149,36 @@ def test_hold_release_cancel(cli: Cli) -> None:
         ("cancel", 0, "cancelled"),
     ]
     for command, moved, state in steps:
-        assert cli.run(command, batch, "--json").json() == {"batch": batch, "moved": moved}
-        assert cli.run("status", batch, "--json").json()["state"] == state
-    ran = cli.run("retry", batch, "--json")
+        assert here.run(command, batch, "--json").json() == {"batch": batch, "moved": moved}
+        assert here.run("status", batch, "--json").json()["state"] == state
+    ran = here.run("retry", batch, "--json")
     assert (ran.code, ran.out) == (65, "")
     assert "cancelled" in str(ran.error()["message"])
-    assert cli.run("watch", batch).code == 0, "cancelled was somebody's wish"
+    assert here.run("watch", batch).code == 0, "cancelled was somebody's wish"
 
 
-def test_filters(cli: Cli) -> None:
-    batch = cli.send("--to", "a@x.org", "--to", "b@y.org", "--to", "c@Y.org").out.strip()
+def test_filters(here: Here) -> None:
+    batch = here.send("--to", "a@x.org", "--to", "b@y.org", "--to", "c@Y.org").out.strip()
 
     def rows(*flags: str) -> list[object]:
-        return [line["row"] for line in cli.run("show", batch, "--json", *flags).lines()]
+        return [line["row"] for line in here.run("show", batch, "--json", *flags).lines()]
 
     assert rows("--to", "A@x.org") == [1]
     assert rows("--domain", "y.org") == [2, 3]
     assert rows("--state", "queued", "--state", "sent") == [1, 2, 3]
     assert rows("--state", "failed") == []
     assert rows("--limit", "2") == [1, 2]
-    assert cli.run("show", batch, "--state", "gone").code == 2
-    assert cli.run("show", batch, "--state", "sent", "--unsent").code == 2
-    assert cli.run("show", f"{batch}-1", "--limit", "1").code == 2
-    limited = cli.run("show", batch, "--limit", "2")
+    assert here.run("show", batch, "--state", "gone").code == 2
+    assert here.run("show", batch, "--state", "sent", "--unsent").code == 2
+    assert here.run("show", f"{batch}-1", "--limit", "1").code == 2
+    limited = here.run("show", batch, "--limit", "2")
     assert len(limited.out.splitlines()) == 3
     assert limited.err == "the first 2; more with --limit 40, all with --csv FILE or --json\n"
-    assert cli.run("show", batch, "--state", "sent").err == f"no such message in {batch}\n"
+    assert here.run("show", batch, "--state", "sent").err == f"no such message in {batch}\n"
 
 
-def test_a_csv_that_cannot_be_written(cli: Cli) -> None:
-    cli.send("--to", "a@x.org")
-    ran = cli.run("show", "last", "--csv", "no/such/folder.csv")
+def test_a_csv_that_cannot_be_written(here: Here) -> None:
+    here.send("--to", "a@x.org")
+    ran = here.run("show", "last", "--csv", "no/such/folder.csv")
     assert (ran.code, ran.out) == (73, "")
     assert "cannot write no/such/folder.csv: no such file or directory." in ran.err

@@ -45,14 +45,14 @@ NAMED = (
 
 SEEDS = {
     "a take-over inside a lease": 5010,
-    "stale ids left in arq": 5009,
-    "a zombie's sent after close breaks the accounts": 5011,
-    "a zombie's sent after close is dropped": 5011,
-    "a lost wake-up: rest gives no turn": 5002,
+    "stale ids left in arq": 5003,
+    "a zombie's sent after close breaks the accounts": 5001,
+    "a zombie's sent after close is dropped": 5001,
+    "a lost wake-up: rest gives no turn": 5009,
     "a lost wake-up: release gives no turn": 5003,
-    "an unfair feed": 5003,
+    "an unfair feed": 5000,
     "a stale gen leases a newer feed": 5002,
-    "hold and release send too early: the chunk given back is due at once": 5015,
+    "hold and release send too early: the chunk given back is due at once": 5023,
     "hold and release send too early: all is due at once": 5003,
     "an empty batch stays live": 5007,
 }

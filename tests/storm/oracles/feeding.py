@@ -98,12 +98,13 @@ class Feeding:
 
     def _turns_come_in_time(self, step: Step) -> None:
         """A batch in `later` is looked at when it is due, or when it was to be asked again."""
-        db = step.post
+        db, before = step.post, step.pre
         for c in CLASSES:
             for b, score in db.scores(f"later:{c}").items():
-                if score <= step.now or step.pre.scores(f"later:{c}").get(b) == score:
-                    continue
                 fields, due = db.batch(b), db.due(b)
+                same = before.scores(f"later:{c}").get(b) == score and before.due(b) == due
+                if score <= step.now or (same and before.batch(b) == fields):
+                    continue
                 at = max(min(due.values()), num(fields, "send_at"), num(fields, "wait_until"))
                 must(at <= score <= max(at, self.ask_until.get(b, 0)), "a turn too late", b, score - step.now)
 

@@ -22,7 +22,9 @@ class Town:
 
     def __init__(self, **relays: dict[str, object]) -> None:
         self.yard = Yard()
-        self.by_name: dict[str, Route] = {name: self.yard.route(name, **fields) for name, fields in relays.items()}
+        self.by_name: dict[str, Route] = {
+            name: self.yard.route(name, changes=fields) for name, fields in relays.items()
+        }
         self.routes = Routes(self.by_name, random.Random(7))
         self.run: Run = make_run(self.yard.boot, content=compiled(spec(from_="N <n@{{ name }}.test>")))
 

@@ -58,7 +58,7 @@ def user(count: int, head: str = "u") -> list[str]:
 @asynccontextmanager
 async def works(port: int, yard: Yard | None = None, **relay: object) -> AsyncIterator[Works]:
     yard = yard or Yard()
-    one = Works(yard, yard.route(port=port, **relay))
+    one = Works(yard, yard.route(port=port, changes=relay))
     try:
         yield one
     finally:
@@ -146,7 +146,7 @@ async def test_a_rate_is_kept() -> None:
             assert receiver.received == sent - 1
             one.yard.boot.now_s += 1.01
             one.route.stir()
-            await until(lambda sent=sent: receiver.received == sent, "the next mail")
+            await receiver.wait_for(sent, 10)
             one.desk.answer_all()
         await one.quiet()
 
@@ -303,16 +303,14 @@ async def test_one_probe_wakes_it_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "relay", "why"),
+    ("options", "why"),
     [
-        (ReceiverOptions(banner="554 5.7.1 go away"), {}, "554"),
-        (ReceiverOptions(user="ali", password="right"), {}, "530"),
+        (ReceiverOptions(banner="554 5.7.1 go away"), "554"),
+        (ReceiverOptions(user="ali", password="right"), "530"),
     ],
 )
-async def test_refusals_about_us_pause_the_route_and_touch_no_message(
-    options: ReceiverOptions, relay: dict[str, object], why: str
-) -> None:
-    async with sandbox(options, **relay) as (one, _):
+async def test_refusals_about_us_pause_the_route_and_touch_no_message(options: ReceiverOptions, why: str) -> None:
+    async with sandbox(options) as (one, _):
         one.put(user(5))
         await one.quiet()
         assert one.route.health.state == "paused"

@@ -493,6 +493,19 @@ def test_a_login_that_fails(run: Run, dialogue: Dialogue, words: tuple[str, str]
     run(against(dialogue, look))
 
 
+@pytest.mark.parametrize("told", ["secret", "c2VjcmV0", "AGFsaQBzZWNyZXQ="])
+def test_a_refusal_that_repeats_the_password_is_told_without_it(run: Run, told: str) -> None:
+    """In clear, as LOGIN and as PLAIN encode it: these words are logged, and stored for `status`."""
+
+    async def look(server: Scripted) -> None:
+        opened = await open_to(relay(server.port, "none", user="ali"))
+        assert opened.failed is not None
+        assert opened.failed.words.startswith("535 5.7.8 bad login ****")
+        assert told.rstrip("=") not in opened.failed.words
+
+    run(against(auth(f"535 5.7.8 bad login {told}"), look))
+
+
 def test_a_login_that_goes_well(run: Run) -> None:
     async def look(server: Scripted) -> None:
         opened = await open_to(relay(server.port, "none", user="ali"))

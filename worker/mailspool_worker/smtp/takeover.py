@@ -10,6 +10,7 @@ for one loop turn later. Raises OpenFailed, which says at which stage and with w
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import ssl
 from collections.abc import Callable
@@ -82,7 +83,9 @@ async def open_session(
         raise
     except (aiosmtplib.SMTPException, OSError, ssl.SSLError, TimeoutError, ValueError) as error:
         _drop(client)
-        raise _failed(at[0], error) from error
+        failed = _failed(at[0], error)
+        failed.words = _without_secrets(failed.words, relay)
+        raise failed from error
     except BaseException:
         _drop(client)  # cancelled: a connection in the middle of an answer is of no use to anybody
         raise
@@ -194,6 +197,16 @@ def _failed(stage: Stage, error: Exception) -> OpenFailed:
         return OpenFailed(stage, Loss.NO_MECHANISM, "the server offers no login that we speak")
     words = "it cannot be reached" if stage is Stage.CONNECT else "the connection was lost"
     return OpenFailed(stage, Loss.CLOSED, words)
+
+
+def _without_secrets(words: str, relay: Relay) -> str:
+    """A server may repeat what it was told in its refusal; these words are logged, and stored for `status`."""
+    password = relay.password.get_secret_value() if relay.password else ""
+    if password:
+        told = (password.encode(), f"\0{relay.user}\0{password}".encode())
+        for secret in (password, *(base64.b64encode(secret).decode().rstrip("=") for secret in told)):
+            words = words.replace(secret, "****")
+    return words
 
 
 def _reply(error: aiosmtplib.SMTPResponseException) -> tuple[Reply, str]:

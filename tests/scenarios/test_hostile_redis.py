@@ -1,0 +1,116 @@
+"""Somebody else writes into Redis: one broken batch, index or job must not stop the others, and runs nothing.
+
+Each case spoils one thing before a worker starts; then another batch is queued, and it is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from mailspool import Settings, Spool
+from mailspool.sandbox import Receiver
+from mailspool_worker import Worker
+from tests.support.mailing import letter, rows
+
+LIMIT_S = 20.0
+MESSAGES = 3
+
+Command = Callable[..., Awaitable[object]]
+Spoil = tuple[tuple[object, ...], ...]
+
+STRAY_INDEXES: dict[str, Spoil] = {
+    "a name in open that is no batch": (("ZADD", "ms:open:bulk", -5, "nobody"),),
+    "a name in later that is no batch": (("ZADD", "ms:later:bulk", 0, "nobody"),),
+    "a name in later that is no text": (("ZADD", "ms:later:bulk", 0, b"\xff\xfe"),),
+    "a name in loading that is no text": (("ZADD", "ms:loading", 0, b"\xff\xfe"),),
+    "a batch of the other class": (("ZADD", "ms:open:bulk", -5, "{b}"), ("HSET", "ms:batch:{b}", "class", "other")),
+    "a chunk in due that is none": (("ZADD", "ms:due:{b}", 0, "zz"),),
+    "a lease that is none": (("ZADD", "ms:flight:bulk", 0, "no-colon"),),
+    "a deadline that is no text": (("ZADD", "ms:deadline", 0, b"\xff\xfe"),),
+    "an id in arq's queue that is no text": (("ZADD", "ms:q:bulk:v1", 1, b"\xff\xfe"),),
+}
+BROKEN_RECORDS: dict[str, Spoil] = {
+    "the batch is gone": (("DEL", "ms:batch:{b}"),),
+    "the batch is no hash": (("DEL", "ms:batch:{b}"), ("SET", "ms:batch:{b}", "x")),
+    "no record version": (("HDEL", "ms:batch:{b}", "v"),),
+    "no class": (("HDEL", "ms:batch:{b}", "class"),),
+    "no creation time": (("HDEL", "ms:batch:{b}", "created"),),
+    "a gen that is no number": (("HSET", "ms:batch:{b}", "gen", "x"),),
+    "the rows' count is gone": (("DEL", "ms:rows:{b}"),),
+    "the rows are gone": (("DEL", "ms:chunk:{b}:0"),),
+    "the spec is garbage": (("SET", "ms:spec:{b}", b"\x80"),),
+    "an outcome is garbage": (("HSET", "ms:out:{b}:0", "0", b"\xff"),),
+    "a run is garbage": (("HSET", "ms:run:{b}", "0", "junk"), ("ZADD", "ms:flight:bulk", 0, "{b}:0")),
+}
+
+
+async def others_are_sent(
+    folder: Path, spoil: Spoil = (), then: Callable[[Command], Awaitable[None]] | None = None
+) -> None:
+    async with Receiver() as receiver:
+        settings = Settings(data_dir=folder / "spool", relay_url=receiver.url)
+        async with Spool(settings) as spool:
+            broken = await spool.send_batch(letter(), rows(MESSAGES, "broken"))
+            redis = Redis(unix_socket_path=str(settings.data_dir / "redis.sock"))
+            command = cast("Command", redis.execute_command)
+            for words in spoil:
+                await command(*(word.format(b=broken.id) if isinstance(word, str) else word for word in words))
+            if then is not None:
+                await then(command)
+            await redis.aclose()
+            async with Worker(spool) as worker:
+                good = await spool.send_batch(letter(), rows(MESSAGES, "good"))
+                status = await good.wait(LIMIT_S)
+                assert worker.engine is not None
+                assert worker.engine.failed is None
+                # A tick feeds, too, and whatever a sweep or a deadline meets does not keep it from that.
+                worker.engine.ticked.clear()
+                await worker.engine.ticked.wait()
+            assert status.sent == MESSAGES
+            assert [mail.recipients[0] for mail in receiver.mails].count("good-0000001@y1.test") == 1
+
+
+@pytest.mark.parametrize("case", STRAY_INDEXES)
+async def test_a_stray_name_in_an_index_stops_nobody(tmp_path: Path, case: str) -> None:
+    await others_are_sent(tmp_path, STRAY_INDEXES[case])
+
+
+@pytest.mark.parametrize("case", BROKEN_RECORDS)
+async def test_a_batch_with_broken_records_stops_no_other(tmp_path: Path, case: str) -> None:
+    await others_are_sent(tmp_path, BROKEN_RECORDS[case])
+
+
+class _Bomb:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._mark),)
+
+
+async def test_a_planted_job_runs_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    packed = msgspec.msgpack.encode({"t": 1, "f": "os.mkdir", "a": [str(mark)], "k": {}, "et": 1})
+    jobs = {
+        "pickle": pickle.dumps({"t": 1, "f": "deliver", "a": (_Bomb(mark),), "k": {}, "et": 1}),
+        "bare": pickle.dumps(_Bomb(mark)),
+        "function": packed,
+        "arguments": msgspec.msgpack.encode({"t": 1, "f": "deliver", "a": [["x"], {}, None], "k": {}, "et": 1}),
+        "half": b"\x81\xa1t\x01",
+    }
+
+    async def plant(command: Command) -> None:
+        for name, job in jobs.items():
+            await command("SET", f"arq:job:{name}", job)
+            await command("ZADD", "ms:q:bulk:v1", 1, name)
+
+    await others_are_sent(tmp_path, then=plant)
+    assert not mark.exists()

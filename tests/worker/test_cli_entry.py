@@ -1,0 +1,141 @@
+"""The command's one run, in this loop: when it ends and with which code. Signals to a real process: the scenarios."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from mailspool import Message, Settings, Spool
+from mailspool.contract.states import Class
+from mailspool.errors import ConfigError
+from mailspool.redis_server.link import Link
+from mailspool.sandbox import Receiver
+from mailspool_worker import cli_entry
+from mailspool_worker.app import Engine
+from mailspool_worker.cli_entry import run_worker
+from tests.support.leaks import tasks_left
+from tests.support.waiting import until
+from tests.support.working import expecting_a_worker, nothing_left
+from tests.worker.conftest import MakeSettings
+
+LETTER = Message(from_="a@sender.test", to="{{ email }}", subject="Hello", text="Salaam!\n")
+
+
+@pytest.fixture(autouse=True)
+def quick_and_thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A frozen heap would hide leaks from the tests that follow."""
+    monkeypatch.setattr(cli_entry, "_LOOK_EVERY_S", 0.02)
+    yield
+    gc.unfreeze()
+
+
+def process(
+    settings: Settings,
+    *,
+    class_: Class | None = None,
+    drain: bool = False,
+    until_done: list[str] | None = None,
+    timeout_s: float | None = None,
+) -> cli_entry._Process:
+    return cli_entry._Process(settings, class_, drain, until_done, timeout_s)
+
+
+async def code_of(settings: Settings, run: cli_entry._Process) -> int:
+    """Its exit code; nothing may be left."""
+    async with asyncio.timeout(20):
+        code = await run.run()
+    assert tasks_left() == []
+    link = Link(settings)
+    await link.open()
+    try:
+        await nothing_left(link.redis, settings.key_prefix)
+    finally:
+        await link.close()
+    return code
+
+
+async def queue(settings: Settings, *addresses: str) -> str:
+    async with Spool(settings) as spool, expecting_a_worker(settings):
+        return (await spool.send_batch(LETTER, [{"email": address} for address in addresses])).id
+
+
+@pytest.mark.parametrize(
+    ("addresses", "code"),
+    [(("a@x.test", "b@x.test"), 0), (("a@x.test", "550-5.1.1-b@x.test"), 1)],
+)
+@pytest.mark.parametrize("every_batch", [True, False])
+async def test_until_done_ends_with_how_it_went(
+    make_settings: MakeSettings, addresses: tuple[str, ...], code: int, every_batch: bool
+) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="error")
+        batch = await queue(settings, *addresses)
+        assert await code_of(settings, process(settings, until_done=[] if every_batch else [batch])) == code
+
+
+async def test_a_batch_that_nobody_knows_is_done(make_settings: MakeSettings) -> None:
+    settings = make_settings(relay_url="smtp://127.0.0.1:9", log_level="error")
+    assert await code_of(settings, process(settings, until_done=["bnobody"])) == 0
+
+
+async def test_drain_sends_what_can_go_and_leaves_the_rest(
+    make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="error")
+        batch = await queue(settings, "a@x.test", "450-b@x.test")
+        assert await code_of(settings, process(settings, drain=True)) == 0
+        assert receiver.received == 1
+    said = capsys.readouterr().err
+    assert batch in said
+    assert "wait" in said
+
+
+async def test_a_time_limit(make_settings: MakeSettings) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="error")
+        await queue(settings, "450-a@x.test")
+        assert await code_of(settings, process(settings, until_done=[], timeout_s=0.3)) == 75
+
+
+async def test_a_signal_drains(make_settings: MakeSettings) -> None:
+    settings = make_settings(relay_url="smtp://127.0.0.1:9", log_level="error")
+    run = process(settings)
+    task = asyncio.create_task(run.run())
+    await until(lambda: gc.get_freeze_count() > 0, "it works")
+    run._signal()
+    async with asyncio.timeout(10):
+        assert await task == 0
+    assert tasks_left() == []
+
+
+async def test_what_kills_a_background_task_ends_the_process_in_order(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Engine] = []
+    open_engine = Engine.open
+
+    async def then_fail(engine: Engine) -> None:
+        await open_engine(engine)
+        opened.append(engine)
+        engine.failed = ConfigError("the folder was moved")
+
+    monkeypatch.setattr(Engine, "open", then_fail)
+    settings = make_settings(relay_url="smtp://127.0.0.1:9", log_level="error")
+    with pytest.raises(ConfigError):
+        await process(settings).run()
+    assert tasks_left() == []
+    assert opened[0]._stopping
+
+
+def test_without_a_relay_nothing_starts(make_settings: MakeSettings) -> None:
+    with pytest.raises(ConfigError):
+        run_worker(make_settings())
+
+
+def test_it_runs_on_a_loop_of_its_own(make_settings: MakeSettings) -> None:
+    settings = make_settings(relay_url="smtp://127.0.0.1:9", log_level="error")
+    assert run_worker(settings, class_="bulk", until_done=[]) == 0
