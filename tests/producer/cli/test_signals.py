@@ -51,8 +51,8 @@ async def test_before_the_commit(cli: Cli) -> None:
         before = await clients(spool)
         running = cli.start("send", *FROM, "--body", "hello", "--to", "list.csv", "--key", "k", "--json")
         async with asyncio.timeout(20):
-            while await clients(spool) <= before:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - another process' connection is no event of ours
+            while await clients(spool) <= before:  # noqa: ASYNC110 - another process' connection is no event of ours
+                await asyncio.sleep(0.01)
         running.signal()
         ran = await asyncio.to_thread(running.end)
         let_go.set()
