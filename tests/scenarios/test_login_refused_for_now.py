@@ -166,4 +166,4 @@ async def test_drain_leaves_what_waits_for_a_paused_relay(ground: Ground) -> Non
     assert code == 0, worker.words()
     assert status.queued == MAILS
     assert len(words) == 1
-    assert "1 batch waits" in words[0]
+    assert "300 wait: relay main paused: 535 5.7.8" in words[0]

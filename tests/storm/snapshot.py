@@ -1,7 +1,8 @@
 """Every key of the server at one moment, as the auditor reads it.
 
-`look(link)` reads them in one script, so that nothing can change meanwhile. All texts are latin-1: bytes come through
-unharmed. A key that is not there reads as empty.
+`look(link)` reads them in one script, so that nothing can change meanwhile, in the order of their names, so that a seed
+is the same storm on every server. All texts are latin-1: bytes come through unharmed. A key that is not there reads as
+empty.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ PREFIX: Final = "storm"
 Value = str | dict[str, str] | dict[str, float] | frozenset[str]
 
 _TEXT = """
-local found = {}
-for _, key in ipairs(redis.call('KEYS', '*')) do
+local found, keys = {}, redis.call('KEYS', '*')
+table.sort(keys)
+for _, key in ipairs(keys) do
   local kind, value = redis.call('TYPE', key).ok, nil
   if kind == 'string' then value = redis.call('GET', key)
   elseif kind == 'hash' then value = redis.call('HGETALL', key)

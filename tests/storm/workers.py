@@ -268,7 +268,7 @@ class Workers:
         return self.world.pick(envious or dead) if dead else None
 
     def _claimed(self, run: Run) -> list[int]:
-        return [int(i) for i, value in self.world.db.outcomes(run.b, run.k).items() if value[0] == "c"]
+        return sorted(int(i) for i, value in self.world.db.outcomes(run.b, run.k).items() if value[0] == "c")
 
     def _zombie_groups(self, chance: float, but: set[tuple[str, int]]) -> list[ops.Group]:
         """Of other chunks than these: the answer to one message twice in one call depends on what came first."""

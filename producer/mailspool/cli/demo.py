@@ -83,8 +83,8 @@ def demo(
 
 async def _demo(ask: Ask, count: int, keep: Path | None, signals: Signals) -> int:
     from mailspool.cli import demo_mail
+    from mailspool.cli.inline import delivering
     from mailspool.cli.live import follow
-    from mailspool.cli.queueing import delivering
     from mailspool.sandbox import Receiver, ReceiverOptions
     from mailspool.spool import Spool
 

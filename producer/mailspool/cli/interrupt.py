@@ -3,8 +3,8 @@
 The first SIGINT, SIGTERM or SIGHUP cancels the coroutine, which puts in order what it began; the second ends the
 process at once. A signal that was ignored when we started (nohup, a shell's background job) stays ignored, except
 SIGTERM. Raises Interrupted where the coroutine ends by that cancellation without words of its own.
-Whoever loops around Redis calls `obey`: redis-py waits by asyncio.wait_for, which before Python 3.12 loses a
-cancellation that comes together with the answer.
+redis-py waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes together with the answer:
+so whoever loops around Redis calls `obey`, and work that may wait for long is done by `stoppable`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Final, TypeVar
 from mailspool.cli.failures import Interrupted
 
 T = TypeVar("T")
+_ONCE_MORE_S: Final = 1.0
+"""Longer than giving up an upload takes; a cancellation in the middle of that would leave it half done."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -80,3 +82,17 @@ def obey() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def stoppable(work: Coroutine[object, object, T]) -> T:
+    """`work`, cancelled with this task, and once more every second for as long as it does not listen."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_ONCE_MORE_S)
+        if not task.cancelled():
+            task.exception()  # looked at: the cancellation is what counts
+        raise

@@ -34,6 +34,7 @@ from mailspool.cli.options import (
     Globals,
     JsonFlag,
     QuietFlag,
+    ReaderGone,
     RedisFlag,
     Run,
     VersionFlag,
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(list(arguments), prog_name="mailspool", standalone_mode=False, obj=this_run)
-    except BrokenPipeError:
+    except ReaderGone:
         return _reader_is_gone()
     except (MailspoolError, Usage, Interrupted, typer.TyperException, KeyboardInterrupt) as error:
         return _tell(error, this_run, arguments)

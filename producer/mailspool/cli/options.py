@@ -45,6 +45,10 @@ class Globals:
         )
 
 
+class ReaderGone(Exception):  # noqa: N818 - `mailspool show last | head` is no error
+    """Whoever read the answer has enough."""
+
+
 class Run:
     """One run of the command line: the flags before the command's name, and the command's Ask once it is known."""
 
@@ -173,7 +177,10 @@ def with_globals(function: Callable[..., int]) -> Callable[..., int]:
     ) -> int:
         run = ctx.obj if isinstance(ctx.obj, Run) else Run()
         run.ask = Ask(Globals(json, quiet, config, redis_url).over(run.before))
-        return function(run.ask, **given)
+        try:
+            return function(run.ask, **given)
+        except BrokenPipeError as error:  # typer would end the process itself, with 1
+            raise ReaderGone from error
 
     first = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     flags = [

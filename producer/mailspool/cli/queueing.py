@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypedDict, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, TypedDict
 
 from mailspool.cli import screens
 from mailspool.cli.content_key import PREFIX, content_key
 from mailspool.cli.failures import Interrupted
-from mailspool.cli.interrupt import obey
+from mailspool.cli.inline import delivering
+from mailspool.cli.interrupt import stoppable
 from mailspool.cli.live import follow
 from mailspool.cli.options import Ask
 from mailspool.cli.paint import harmless
@@ -104,7 +103,7 @@ class Queueing:
             if self._order.after.dry_run:
                 return await self._check(spool)
             key = self._key(spool.settings)
-            await spool.open()
+            await stoppable(spool.open())
         except asyncio.CancelledError:
             raise self._nothing_queued() from None
         async with spool:
@@ -204,19 +203,19 @@ class Queueing:
     async def _queue(self, spool: Spool, key: str, total: int | None) -> Batch:
         reading = self._order.reading
         try:
-            batch = await spool.send_batch(
-                self._message,
-                self._rows(),
-                key=key,
-                on_bad_row="skip" if reading.skip_bad else "refuse",
-                duplicates=reading.duplicates or "refuse",
-                row_key=reading.row_key,
-                list_options=self._list_options(),
-                rejects=reading.rejects,
-                **self._common(),
+            return await stoppable(
+                spool.send_batch(
+                    self._message,
+                    self._rows(),
+                    key=key,
+                    on_bad_row="skip" if reading.skip_bad else "refuse",
+                    duplicates=reading.duplicates or "refuse",
+                    row_key=reading.row_key,
+                    list_options=self._list_options(),
+                    rejects=reading.rejects,
+                    **self._common(),
+                )
             )
-            obey()
-            return batch
         except asyncio.CancelledError:
             # The upload has been given up by now, so what the key shows is final.
             after = await batch_of(spool, key)
@@ -348,14 +347,3 @@ def _in_doubt(error: SpoolUnavailable, key: str) -> SpoolUnavailable:
         "Look at `mailspool status` before you send it again.",
         acknowledged=None,
     )
-
-
-@asynccontextmanager
-async def delivering(settings: Settings) -> AsyncIterator[None]:
-    """A worker in this process. Loaded by name: what scripts import must never need it."""
-    worker = cast(
-        "Callable[[Settings], AbstractAsyncContextManager[object]]",
-        importlib.import_module("mailspool_worker").Worker,
-    )
-    async with worker(settings):
-        yield

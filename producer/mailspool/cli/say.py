@@ -2,7 +2,7 @@
 
 Made once a run from the flags `--json` and `--quiet`. With `--json` both streams hold one JSON object a line:
 answers on stdout, `{"error": {...}}` and `{"notice": {...}}` on stderr. Colours only on a terminal, never with
-NO_COLOR. Raises BrokenPipeError where the reader has gone away (`| head`); main.py ends the run quietly then.
+NO_COLOR. Raises BrokenPipeError where the reader has gone away (`| head`); the run ends quietly then.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ class Upload:
         self._spec = spec
         self._blobs = blobs
         self._u = new_upload_id()
+        self._cancellations = _cancellations()
         self._beginning: asyncio.Task[Begun] | None = None
         self._next = 0
         self._rows = 0
@@ -178,6 +179,8 @@ class Upload:
             await asyncio.wait(tuple(self._loads))
         if self._failed is not None:
             raise self._failed
+        if _cancellations() > self._cancellations:  # Python 3.11's wait_for, inside redis-py, can swallow one
+            raise asyncio.CancelledError
         answer = await self._moves.commit(self.batch, self._u, self._rows, tuple(self._blobs))
         match answer.kind:
             case "OK":
@@ -245,8 +248,8 @@ class Upload:
     def _loaded(self, task: asyncio.Task[None]) -> None:
         self._loads.discard(task)
         self._free.release()
-        if not task.cancelled() and self._failed is None:
-            self._failed = task.exception()
+        error = None if task.cancelled() else task.exception()
+        self._failed = self._failed or error
 
     async def _sign_of_life(self) -> None:
         """By a task of its own: a slow stdin must not look dead. An outage ends nothing: the next load tells."""
@@ -300,6 +303,12 @@ async def uploading(
     finally:
         ending = asyncio.create_task(upload.end(), name="upload ends")
         await asyncio.shield(ending)
+
+
+def _cancellations() -> int:
+    """How often somebody asked the present task to end, and was not answered."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _clock(fields: Mapping[str, str]) -> str:

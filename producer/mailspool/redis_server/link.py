@@ -181,15 +181,15 @@ class Link:
         try:
             async with asyncio.timeout(limit_s) as limit, self._one_recovers:
                 if self._recoveries == seen:  # else somebody did it while we waited
-                    await self._answer_within(None, after="")
+                    await self._answer_within(None, after="", around=limit)
                     self._recoveries += 1
         except TimeoutError:
             if not limit.expired():
                 raise
             raise self._unavailable(limit_s, self._last_reason, after="") from None
 
-    async def _answer_within(self, limit_s: float | None, *, after: str) -> None:
-        """Try until the server answers and takes writes, and read its facts."""
+    async def _answer_within(self, limit_s: float | None, *, after: str, around: asyncio.Timeout | None = None) -> None:
+        """Try until the server answers and takes writes, and read its facts. `around`: a limit of the caller's."""
         self._last_reason = None
         retrying = AsyncRetrying(
             wait=wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S) + wait_random(0, FIRST_PAUSE_S),
@@ -198,6 +198,8 @@ class Link:
         try:
             async with asyncio.timeout(limit_s) as limit:
                 async for attempt in retrying:
+                    if limit.expired() or (around is not None and around.expired()):
+                        raise TimeoutError  # Python 3.11's wait_for, inside redis-py, can swallow the cancellation
                     with attempt:
                         await self._attempt()
         except TimeoutError:

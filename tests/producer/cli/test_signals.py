@@ -131,7 +131,7 @@ def test_a_lost_cancellation_is_found_again() -> None:
     async def main(signals: interrupt.Signals) -> int:
         os.kill(os.getpid(), signal.SIGINT)
         try:
-            await asyncio.sleep(5)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             assert signals.first == signal.SIGINT  # and it goes on, as if there had been none
         interrupt.obey()
@@ -140,6 +140,39 @@ def test_a_lost_cancellation_is_found_again() -> None:
     with pytest.raises(Interrupted) as caught:
         interrupt.run(main)
     assert caught.value.exit_code == 130
+
+
+async def test_work_that_does_not_listen_is_told_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = 0
+    monkeypatch.setattr(interrupt, "_ONCE_MORE_S", 0.01)
+
+    async def deaf() -> None:
+        nonlocal told
+        while told < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told += 1
+
+    task = asyncio.create_task(interrupt.stoppable(deaf()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == 3
+
+
+async def test_stoppable_work_is_ordinary_work() -> None:
+    async def fails() -> None:
+        raise KeyError("x")
+
+    async def works() -> int:
+        return 7
+
+    assert await interrupt.stoppable(works()) == 7
+    with pytest.raises(KeyError):
+        await interrupt.stoppable(fails())
 
 
 def test_a_signal_that_was_ignored_stays_ignored() -> None:

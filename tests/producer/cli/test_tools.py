@@ -16,7 +16,7 @@ from mailspool.cli.sandbox import Taken
 from mailspool.cli.server import ServerStatus
 from mailspool.settings import Settings
 from tests.producer.cli.commands import Cli, Here
-from tests.support.embedded import kill_server, servers_below
+from tests.support.embedded import eventually, kill_server, servers_below
 
 MAIL = "From: me@x.org\r\nTo: a@x.org\r\nSubject: =?utf-8?b?2LPZhNin2YU=?=\r\n\r\nhello\r\n"
 
@@ -76,7 +76,7 @@ def test_settings(here: Here) -> None:
     (here.folder / "mailspool.toml").chmod(0o600)
     lines = here.run("settings", "--json").lines()
     found = {line["name"]: line for line in lines}
-    assert list(found)[0] == "redis_url"
+    assert next(iter(found)) == "redis_url"
     assert set(found) == set(Settings.model_fields)
     assert set(lines[0]) == {"name", "value", "origin", "default", "reason"}
     assert found["relay_password"]["value"] != "secret"
@@ -122,8 +122,6 @@ def test_a_server_that_dies_under_a_watcher(cli: Cli) -> None:
     watching.until("queued")
     kill_server(cli.data_dir)
     seen = watching.out.count("\n")
-    from tests.support.embedded import eventually
-
     eventually(lambda: watching.out.count("\n") > seen + 1, "it goes on")
     watching.signal()
     assert watching.end().code == 130

@@ -45,8 +45,8 @@ FAULTS = tuple(
         ("bad ones go as early as good ones", "(bad and num('keep_bad') or num('keep'))", "num('keep')"),
         (
             "a wait outlives rest",
-            "call('HDEL', B, 'wait_until', 'wait_why', 'rate_until')",
-            "call('HDEL', B, 'rate_until')",
+            "call('HDEL', B, 'wait_until', 'wait_why', 'rate_until', 'closed_until')",
+            "call('HDEL', B, 'rate_until', 'closed_until')",
         ),
         ("lost runs outlive rest", "call('DEL', DUE, RUN, LOST)", "call('DEL', DUE, RUN)"),
         (

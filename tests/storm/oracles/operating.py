@@ -79,9 +79,12 @@ def resolve(op: ops.Resolve, step: Step) -> None:
 
 
 def resume(op: ops.Resume, step: Step) -> None:
-    closed = step.pre.batch(op.b).get("wait_why") == "closed"
-    must(step.answer_to(op) == int(closed), "resume", step.answer)
-    must("wait_until" not in step.post.batch(op.b) or not closed, "resumed, and still waits", op.b)
+    before, after = step.pre.batch(op.b), step.post.batch(op.b)
+    closed = before.get("wait_why") == "closed"
+    put_off = float(before.get("closed_until", 0)) > step.now
+    must(step.answer_to(op) == int(closed or put_off), "resume", step.answer)
+    must("wait_until" not in after or not closed, "resumed, and still waits", op.b)
+    must("closed_until" not in after or not (closed or put_off), "resumed, and chunks stay put off", op.b)
 
 
 def beat(op: ops.Beat, step: Step) -> None:

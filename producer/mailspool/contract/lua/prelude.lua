@@ -76,7 +76,7 @@ end
 
 local function asleep(s)                              -- done or closed: nothing to send, nothing running
   local bad = num('n_failed') + num('n_uncertain') + num('n_expired') > 0
-  call('HSET', B, 'state', s, 'finished', now); call('HDEL', B, 'wait_until', 'wait_why', 'rate_until')
+  call('HSET', B, 'state', s, 'finished', now); call('HDEL', B, 'wait_until', 'wait_why', 'rate_until', 'closed_until')
   call('DEL', DUE, RUN, LOST)
   call('ZREM', P..'deadline', b); call('ZADD', P..'retire', now + (bad and num('keep_bad') or num('keep')), b)
   turn()

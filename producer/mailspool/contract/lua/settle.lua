@@ -6,6 +6,9 @@ drop(k); unclaim(k, 'u'); call('HDEL', LOST, k)
 if why ~= '' and whole_batch and get('state') ~= 'closing' then
   call('HSET', B, 'wait_until', max(num('wait_until'), later), 'wait_why', why)
 end
-if why == 'rate' then call('HSET', B, 'rate_until', max(num('rate_until'), later)) end   -- for drained, which waits for it
+if why ~= '' then  -- drained waits for a rate; resume brings back what a closed route put off
+  local field = why..'_until'
+  call('HSET', B, field, max(num(field), later))
+end
 rest(k, why ~= '' and not whole_batch and later or 0)
 return 'OK'
