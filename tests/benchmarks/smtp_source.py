@@ -145,8 +145,9 @@ async def run_worker(settings: Settings) -> float:
         "MAILSPOOL_LOG_LEVEL": os.environ.get("BENCH_LOG_LEVEL", "info"),
     }
     code = "from mailspool.settings import Settings; from mailspool_worker.cli_entry import run_worker; "
-    code += "import resource, sys; run_worker(Settings(), until_done=[]); "
-    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code += "run_worker(Settings(), until_done=[]); "
+    # VmHWM begins anew at exec; getrusage's ru_maxrss would show this process' own size at the fork.
+    code += "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     path = os.pathsep.join(["producer", "worker", os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
