@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -77,10 +78,9 @@ def poke() -> None:
 
 
 def sink_count(path: Path) -> int:
-    """The last number of smtp-sink's `-c` line."""
-    words = path.read_text("ascii", "replace").replace("\r", " ").split()
-    numbers = [int(word.split("=")[-1]) for word in words if word.split("=")[-1].isdigit()]
-    return max(numbers, default=0)
+    """The last `mesg=` of smtp-sink's `-c` line."""
+    counts = re.findall(r"mesg=(\d+)", path.read_text("ascii", "replace"))
+    return int(counts[-1]) if counts else 0
 
 
 def source(mails: int) -> float:

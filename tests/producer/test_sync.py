@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import multiprocessing
 import os
@@ -15,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from mailspool import Batch, InputError, Message, NotFound, Settings, Spool, SyncBatch, SyncSpool, WaitTimeout
+from mailspool.client import loop_thread
 from tests.support.embedded import REPOSITORY, eventually, servers_below
 
 HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
@@ -178,6 +181,7 @@ def test_after_a_fork_both_go_on(spool: SyncSpool) -> None:
     batch = spool.send_batch(NEWS, ROWS, key="monday")
 
     def work() -> None:
+        gc.collect()  # nothing of the parent's may be closed here: both share one epoll
         assert batch.status().total == 250
         assert spool.send_batch(NEWS, ROWS, key="monday").added == 0
         spool.send(HELLO)
@@ -187,6 +191,15 @@ def test_after_a_fork_both_go_on(spool: SyncSpool) -> None:
         assert in_a_child(work) == 0
         assert spool.send(HELLO).added == 1
     assert len(list(spool.batches())) == 7
+
+
+def test_a_fork_while_the_lock_is_held(spool: SyncSpool) -> None:
+    def work() -> None:
+        spool.send(HELLO)
+        spool.close()
+
+    with loop_thread._lock:
+        assert in_a_child(work) == 0
 
 
 def test_a_fork_while_other_threads_are_inside(spool: SyncSpool) -> None:
@@ -251,6 +264,21 @@ async def slow():
     print("there", flush=True)
     await asyncio.sleep(60)
 """
+
+
+def test_when_ctrl_c_arrives_the_upload_is_given_up_already(spool: SyncSpool, settings: Settings) -> None:
+    """The program may end at once: nobody would free the key then."""
+
+    def rows() -> Iterator[Mapping[str, object]]:
+        yield from ROWS
+        raise KeyboardInterrupt
+
+    spool.open()
+    with Redis(unix_socket_path=str(settings.data_dir / "redis.sock")) as redis, pytest.raises(KeyboardInterrupt):
+        try:
+            spool.send_batch(NEWS, rows(), key="monday")
+        finally:
+            assert redis.zrange("ms:loading", 0, -1, withscores=True)[0][1] == 0
 
 
 @pytest.mark.parametrize("where", ["in the caller's rows", "in the loop"])

@@ -5,6 +5,7 @@ Each case spoils one thing before a worker starts; then another batch is queued,
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 from collections.abc import Awaitable, Callable
@@ -73,7 +74,8 @@ async def others_are_sent(
                 assert worker.engine.failed is None
                 # A tick feeds, too, and whatever a sweep or a deadline meets does not keep it from that.
                 worker.engine.ticked.clear()
-                await worker.engine.ticked.wait()
+                async with asyncio.timeout(LIMIT_S):
+                    await worker.engine.ticked.wait()
             assert status.sent == MESSAGES
             assert [mail.recipients[0] for mail in receiver.mails].count("good-0000001@y1.test") == 1
 

@@ -23,7 +23,7 @@ from tests.support.oracle import contents
 from tests.support.waiting import until
 
 KILLS = pick(short=4, full=20)
-EARLIEST, LATEST = 200, pick(short=1_200, full=2_500)
+EARLIEST, LATEST = 200, pick(short=1_200, full=1_600)
 """Mails received between a server's first sign of life and its end."""
 
 

@@ -35,7 +35,7 @@ def reopen(world: World, b: str = "") -> None:
     bad = {b: f for b, f in world.db.batches.items() if {"n_failed", "n_uncertain", "n_deferred"} & f.keys()}
     late = [b for b, fields in bad.items() if fields["state"] == "done" and num(fields, "expires") <= world.now]
     b = b or world.pick(late or (list(bad) if bad and world.chance(0.6) else [world.any_batch()]))
-    if not (chunks := list(world.db.rows(b))):
+    if not (chunks := sorted(world.db.members(f"odd:{b}")) or list(world.db.rows(b))):
         return
     indexes = tuple(world.dice.sample(range(CHUNK), 2)) if world.chance(0.3) else ()
     k = int(world.pick(chunks))
@@ -54,8 +54,7 @@ def resolve(world: World) -> None:
 
 
 def resume(world: World) -> None:
-    closed = [b for b, fields in world.db.batches.items() if fields.get("wait_why") == "closed"]
-    world.do(ops.Resume(_rather(world, closed)))
+    world.do(ops.Resume(_rather(world, [b for b, f in world.db.batches.items() if num(f, "wait_until") > world.now])))
 
 
 def arq_errs(world: World) -> None:
@@ -64,14 +63,14 @@ def arq_errs(world: World) -> None:
     jobs = [job for version in ("1", "2") for job in world.db.queue(c, version)]
     dice = world.dice.random()
     if world.arq.late and dice < 0.6:
-        world.enqueue(*world.arq.late.pop(0))
+        c, job = world.arq.late.pop(0)
+        world.enqueue(c, job)
+        world.do(ops.Broom(c, 1))
     elif jobs and dice < 0.8:
         world.write(("DEL", f"arq:job:{world.pick(jobs)}"))
     elif jobs:
         job = world.pick(jobs)
         world.write(*(("ZREM", f"{PREFIX}:q:{c}:v{version}", job) for version in (1, 2)))
-    if world.chance(0.4):
-        broom(world)
 
 
 def hold(world: World) -> None:
@@ -83,7 +82,8 @@ def hold(world: World) -> None:
 def cancel(world: World) -> None:
     """Any batch, or rather one that somebody adds to or that is being sent."""
     db = world.db
-    busy = [b for b, fields in db.batches.items() if "upload" in fields or (db.runs(b) and db.due(b))]
+    mortal = [b for b, fields in db.batches.items() if fields["state"] in {"live", "held"}]
+    busy = [b for b in mortal if "upload" in db.batch(b) or (db.runs(b) and db.due(b))]
     world.do(ops.Close(_rather(world, busy), "cancelled"))
 
 

@@ -149,6 +149,8 @@ def commits(world: World, producer: Producer) -> bool:
         must(short.kind != "OK", "committed an incomplete upload", producer)
     if world.chance(0.06):
         world.do(ops.Commit(producer.b, producer.u, total, (*producer.shas, "0" * 64)))
+    if world.chance(0.04):
+        world.do(ops.Close(producer.b, "cancelled"))
     answer = world.do(ops.Commit(producer.b, producer.u, total, producer.shas), again=0.4)
     producer.step = is_over
     if answer.kind != "OK":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from mailspool.contract.scripts import Script
 from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, UPLOAD_SILENT_MS, WORKER_ALIVE_MS
 from tests.storm import operators, ops, producers
-from tests.storm.case import AT_REST, Violation, must
+from tests.storm.case import AT_REST, Violation, must, num
 from tests.storm.server import Link
 from tests.storm.snapshot import PREFIX
 from tests.storm.workers import Run, Workers, outcome
@@ -78,6 +78,12 @@ class Storm:
     def _come_to_a_limit(self) -> None:
         """A millisecond before, at, or after the end of a lease, a deadline, a due time, somebody's silence."""
         world, db = self.world, self.world.db
+        rests = [b for b, fields in db.batches.items() if fields["state"] == "done" and db.members(f"odd:{b}")]
+        if rests and world.chance(0.1):
+            b = world.pick(rests)
+            world.now = max(world.now, num(db.batch(b), "expires") + world.pick((-1, 0, 1)))
+            operators.reopen(world, b)
+            return
         ends = [
             at for c in CLASSES for zset in ("flight", "apart", "later") for at in db.scores(f"{zset}:{c}").values()
         ]
@@ -141,8 +147,8 @@ class Storm:
             (0.885, lambda: operators.cancel(world)),
             (0.89, lambda: world.do(ops.Close(world.any_batch(), "expired"))),
             (0.935, lambda: operators.reopen(world)),
-            (0.945, lambda: operators.resolve(world)),
-            (0.949, lambda: operators.pause(world)),
+            (0.941, lambda: operators.resolve(world)),
+            (0.945, lambda: operators.pause(world)),
             (0.957, lambda: operators.resume(world)),
             (0.963, lambda: operators.collect(world)),
             (0.97, lambda: operators.purge(world)),

@@ -46,6 +46,9 @@ class MemoryTransport(asyncio.Transport):
         assert self.protocol is not None
         self.protocol.resume_writing()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Whoever makes the transport tells it its protocol."""
+
     def abort(self) -> None:
         self.aborted = True
 

@@ -42,7 +42,7 @@ async def queued(
 ) -> AsyncIterator[tuple[Settings, list[Batch]]]:
     """Settings, and these batches in the spool."""
     settings = make(**({"relay_url": receiver.url} | changes))
-    async with Spool(settings) as spool, expecting_a_worker(settings):
+    async with expecting_a_worker(settings), Spool(settings) as spool:
         made = [await spool.send_batch(LETTER, table) for table in batches]
     async with Spool(settings) as spool:
         yield settings, [await spool.batch(batch.id) for batch in made]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -105,9 +105,9 @@ async def test_a_job_that_fails_is_told_once_and_not_tried_again(make_settings: 
         assert await one.queued("bulk") == 0
 
 
-async def test_a_worker_that_dies_is_replaced_and_its_jobs_are_cancelled(
-    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The bulk Worker dies at its next poll, of what Redis says to it."""
     dies = False
     heart_beat = module._Slots.heart_beat
 
@@ -118,11 +118,22 @@ async def test_a_worker_that_dies_is_replaced_and_its_jobs_are_cancelled(
             raise RedisConnectionError("gone")
         await heart_beat(worker)
 
+    def at_the_next_poll() -> None:
+        nonlocal dies
+        dies = True
+
     monkeypatch.setattr(module._Slots, "heart_beat", beat)
+    monkeypatch.setattr(module, "_RESTART_S", 0.001)
+    return at_the_next_poll
+
+
+async def test_a_worker_that_dies_is_replaced_and_its_jobs_are_cancelled(
+    make_settings: MakeSettings, kill: Callable[[], None]
+) -> None:
     async with ground(make_settings) as one:
         await one.enqueue("bulk", 1)
         await until(lambda: len(one.running) == 1, "a job runs")
-        dies = True
+        kill()
         await until(lambda: one.cancelled == [("b1", 1, 1)], "it is cancelled")
         one.ended.set()
         await one.enqueue("bulk", 2)
@@ -143,17 +154,14 @@ async def test_a_stop_leaves_to_others_what_was_not_picked(make_settings: MakeSe
 
 
 async def test_a_worker_that_is_replaced_during_a_stop_picks_nothing(
-    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    make_settings: MakeSettings, kill: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(module, "_RESTART_S", 0.001)
     async with ground(make_settings) as one:
         await until(lambda: len(one.side._workers) == 2, "both work")
         before = one.side._workers["bulk"]
         one.side.stop_picking()
-        assert before.main_task is not None
-        await until(lambda: before.main_task is not None, "it runs")
-        before.main_task.cancel()
-        await asyncio.sleep(0)
+        kill()
+        await until(lambda: one.side._workers["bulk"] is not before, "another one takes its place")
         assert not any(worker.allow_pick_jobs for worker in one.side._workers.values())
 
 

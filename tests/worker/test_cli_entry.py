@@ -58,7 +58,7 @@ async def code_of(settings: Settings, run: cli_entry._Process) -> int:
 
 
 async def queue(settings: Settings, *addresses: str) -> str:
-    async with Spool(settings) as spool, expecting_a_worker(settings):
+    async with expecting_a_worker(settings), Spool(settings) as spool:
         return (await spool.send_batch(LETTER, [{"email": address} for address in addresses])).id
 
 

@@ -372,7 +372,8 @@ async def test_two_suspects_are_never_in_work_at_once() -> None:
     stage = Stage(1, lost_runs=SUSPECT_RUNS)
     first = stage.start()
     await until(lambda: bool(stage.desk.notes), "the claim")
-    await stage.delivery.deliver("b1", 1, 8)
+    async with asyncio.timeout(5):
+        await stage.delivery.deliver("b1", 1, 8)
     assert stage.said("settle") == [(2_000, "rate", "chunk")]
     stage.desk.answer()
     stage.finish(await stage.given(1))

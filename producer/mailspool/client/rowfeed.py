@@ -7,7 +7,6 @@ duplicate detection keeps. Raises InputError with the list's problems.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,7 +156,6 @@ class RowFeed:
                     self._take(item)
                     if len(self._rows) == CHUNK_SIZE:
                         await self._hand_over(taker)
-                await asyncio.sleep(0)  # a list in memory never waits: others must have their turn
             if self._rows:
                 await self._hand_over(taker)
             refusal = self._problems.refusal(self.counted.read, skip_bad=self._skip)

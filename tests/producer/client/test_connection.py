@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -11,7 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermission
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from mailspool import ConfigError, MailspoolError, Spool, SpoolFull, SpoolUnavailable
+from mailspool import ConfigError, MailspoolError, Settings, Spool, SpoolFull, SpoolUnavailable
 from mailspool.client.connection import patiently
 from mailspool.redis_server.link import Link
 
@@ -150,6 +151,28 @@ async def test_silence_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpoolUnavailable) as caught:
         await patiently(cast("Link", stub), asyncio.Event().wait, queues=True)
     assert caught.value.acknowledged is None
+
+
+async def test_a_swallowed_cancellation_does_not_make_an_outage_endless(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py sends through wait_for, which on Python 3.11 can answer a cancellation with the error it waited for."""
+    link = Link(Settings(redis_url=f"unix://{home}/nobody.sock"))
+    swallowed = 0
+
+    async def attempt() -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            swallowed += 1
+        raise CUT
+
+    monkeypatch.setattr(link, "_attempt", attempt)
+    async with asyncio.timeout(10):
+        with pytest.raises(SpoolUnavailable, match="does not answer"):
+            await link.recover(0.05)
+    assert swallowed == 1
 
 
 async def test_closing_waits_for_wake_ups_and_gives_up_late_ones(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,9 @@ FAULTS = (
     Fault("detach forgets the lease", "detach", "; call('ZADD', P..'apart:'..class(), ends, member)", ""),
     Fault("detach of anyone's run", "detach", "~= 'run:'..token then", "== false then"),
     Fault("settle of anyone's run", "settle", "~= 'run:'..token then", "== false then"),
-    Fault("settle leaves claims", "settle", "unclaim(k, 'u'); ", ""),
+    Fault("settle leaves claims", "settle", "; unclaim(k, 'u')", ""),
     Fault("settle keeps lost runs", "settle", "call('HDEL', LOST, k)", ""),
+    Fault("a chunk put off forgets its lost runs", "settle", "if why == '' then", "if true then"),
     Fault("closed route: turn not moved", "settle", "if why ~= '' and whole_batch and", "if false and"),
     Fault(
         "a shorter wait replaces a longer", "settle", "max(num('wait_until'), later), 'wait_why'", "later, 'wait_why'"

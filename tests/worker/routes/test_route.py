@@ -388,6 +388,11 @@ async def test_redis_away_lets_go_of_what_is_not_on_the_wire() -> None:
         before = receiver.received
         one.route.tick(redis_away=True)
         assert (one.route.sessions, len(one.route._openings)) == (set(), 0)
+        assert one.route.pull() is None
+        assert one.yard.memory.used == sum(item.rendered.size for item in one.run._out if item.rendered)
+        assert not any(item.rendered for item in one.run._out if item.place is Place.QUEUED), (
+            "what waits holds no memory"
+        )
         one.desk.answer_all()
         one.route.tick(redis_away=False)
         await one.quiet()

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar, cast
 
 import aiosmtplib
 import pytest
@@ -18,11 +18,12 @@ from pydantic import SecretStr
 
 from mailspool.settings import Relay
 from mailspool_worker.classify import Loss, Reply, Stage
+from mailspool_worker.smtp import takeover
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.takeover import OpenFailed, open_session, tls_context
 from mailspool_worker.smtp.transaction import Features
 from tests.support.scripted_server import Dialogue, Peer, Scripted
-from tests.support.smtp_talk import Talk
+from tests.support.smtp_talk import MemoryTransport, Talk
 from tests.support.waiting import until
 from tests.worker.smtp.conftest import Trust
 
@@ -151,6 +152,27 @@ def test_the_old_protocol_knows_a_loss_after_the_takeover(run: Run) -> None:
         cast("asyncio.Transport", transport).abort()
 
     run(against(polite, look))
+
+
+async def test_a_loss_that_was_on_its_way_to_the_old_protocol_reaches_the_session() -> None:
+    """Under TLS the transport does not look closed then; without this the session would wait for its deadline."""
+
+    class Old:
+        _buffer = b""
+        is_connected = True
+
+    class Client:
+        transport = MemoryTransport()
+        protocol = Old()
+        esmtp_extensions: ClassVar[dict[str, str]] = {}
+
+    talk = Talk([])
+    session = Session(talk, Features(), talk._limits, talk.clock)
+    asyncio.get_running_loop().call_soon(setattr, Client.protocol, "is_connected", False)
+    takeover._take_over(cast("aiosmtplib.SMTP", Client()), lambda _features: session)
+    assert talk.why_gone is None
+    await asyncio.sleep(0)
+    assert talk.why_gone == "closed"
 
 
 # What is taken over
