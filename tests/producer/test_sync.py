@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import multiprocessing
@@ -20,6 +21,7 @@ from redis import Redis
 
 from mailspool import Batch, InputError, Message, NotFound, Settings, Spool, SyncBatch, SyncSpool, WaitTimeout
 from mailspool.client import loop_thread
+from mailspool.client.upload import Upload
 from tests.support.embedded import REPOSITORY, eventually, servers_below
 
 HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
@@ -89,8 +91,6 @@ def test_a_stream_that_is_left_early_is_closed(spool: SyncSpool) -> None:
 
 def test_rows_are_pulled_in_the_calling_thread(spool: SyncSpool) -> None:
     """As a database's cursor or Django's queryset demands, which refuses to run inside an event loop."""
-    import asyncio
-
     threads: set[int] = set()
 
     def rows() -> Iterator[Mapping[str, object]]:
@@ -266,19 +266,26 @@ async def slow():
 """
 
 
-def test_when_ctrl_c_arrives_the_upload_is_given_up_already(spool: SyncSpool, settings: Settings) -> None:
+def test_when_ctrl_c_arrives_the_upload_is_given_up_already(
+    spool: SyncSpool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The program may end at once: nobody would free the key then."""
 
     def rows() -> Iterator[Mapping[str, object]]:
         yield from ROWS
         raise KeyboardInterrupt
 
-    spool.open()
-    with Redis(unix_socket_path=str(settings.data_dir / "redis.sock")) as redis, pytest.raises(KeyboardInterrupt):
-        try:
+    abandon = Upload._abandon
+
+    async def slowly(upload: Upload) -> None:
+        await asyncio.sleep(0.2)
+        await abandon(upload)
+
+    monkeypatch.setattr(Upload, "_abandon", slowly)
+    with Redis(unix_socket_path=str(settings.data_dir / "redis.sock")) as redis:
+        with pytest.raises(KeyboardInterrupt):
             spool.send_batch(NEWS, rows(), key="monday")
-        finally:
-            assert redis.zrange("ms:loading", 0, -1, withscores=True)[0][1] == 0
+        assert [score for _, score in redis.zrange("ms:loading", 0, -1, withscores=True)] == [0]
 
 
 @pytest.mark.parametrize("where", ["in the caller's rows", "in the loop"])

@@ -26,10 +26,28 @@ MAILS = pick(short=8_000, full=40_000)
 LEASE_S = pick(short=4.5, full=None)
 FROZEN_S = 2 * (LEASE_S or LEASE_MS / 1000)
 AFTERWARDS = 2_000
+MOMENTS = 10
+
+
+async def freeze_with_bodies(worker: Background, receiver: ReceiverProcess, batch: Batch) -> list[str]:
+    """Stops it at a moment when sessions hold a body; the mails that these had delivered, not known as sent.
+
+    A moment without any proves nothing: then it goes on at once, and another moment is taken.
+    """
+    for _ in range(MOMENTS):
+        if holding := await freeze(worker, receiver, batch):
+            return holding
+        worker.send(signal.SIGCONT)
+        await one_more(receiver)
+    raise AssertionError("no session ever holds a body")
+
+
+async def one_more(receiver: ReceiverProcess) -> None:
+    seen = receiver.log.count()
+    await until(lambda: receiver.log.count() > seen, "it goes on")
 
 
 async def freeze(worker: Background, receiver: ReceiverProcess, batch: Batch) -> list[str]:
-    """Stops it; the mails that its sessions had delivered, which the spool does not know as sent."""
     worker.send(signal.SIGSTOP)
     await until(lambda: worker.state() == "T", "it is stopped")
     await until_quiet(receiver.log.count, "what was on the wire has arrived")
@@ -48,7 +66,7 @@ async def test_the_other_one_takes_over_and_the_thawed_one_changes_nothing(groun
         ground.worker("other", faults, relay_url=warm.url)
         enough = random.Random(seed).randint(MAILS // 20, MAILS // 8)
         await until(lambda: cold.log.count() >= enough, f"{enough} mails over the one to be frozen")
-        holding = await freeze(frozen, cold, batch)
+        holding = await freeze_with_bodies(frozen, cold, batch)
         frozen_at_s, received_cold = time.monotonic(), cold.log.received
         sessions = len(cold.log.open_sessions())
         await until(lambda: time.monotonic() > frozen_at_s + FROZEN_S, "two lease times", limit_s=3 * FROZEN_S)
@@ -78,7 +96,7 @@ async def test_the_other_one_takes_over_and_the_thawed_one_changes_nothing(groun
     expected = {recipient(n) for n in range(1, MAILS + 1)} | {recipient(n, "later") for n in range(1, AFTERWARDS + 1)}
     assert set(receipts) == expected
     assert repeats == Counter(holding)
-    assert 1 <= len(holding) <= sessions
+    assert len(holding) <= sessions
     assert len(brought) == of_new_work
     assert of_new_work > 0, "the thawed worker does not work any more"
     assert all(len(hashes) == 1 for hashes in contents([cold.log, warm.log]).values())

@@ -131,6 +131,8 @@ def loads(world: World, producer: Producer) -> bool:
         return _goes_on(world, producer, world.do(producer.last).kind)
     if producer.loaded == len(producer.rows):
         return commits(world, producer)
+    if world.chance(0.02):
+        world.do(ops.Close(producer.b, "cancelled"))
     part = producer.rows[producer.loaded : producer.loaded + CHUNK]
     ids = tuple(identity.encode() for identity in part) if producer.key else None
     op = ops.Load(producer.b, producer.u, producer.k, tuple(map(row_of, part)), ids)

@@ -225,7 +225,9 @@ class Workers:
             scope = world.pick(("chunk", "batch") if alone else ("chunk", "batch", "batch"))
             self.ends(run, world.pick((1000, 5000, 100_000, 100_000)), why, scope)
             if scope == "batch":
-                self._blocks_others(run, why)
+                self._blocks_others(run)
+            if world.chance(0.3):
+                world.do(ops.Resume(run.b))
         if world.chance(0.5):
             world.feed(run.c)
 
@@ -234,8 +236,8 @@ class Workers:
         self.world.job_ends(run.c, run.job)
         self.runs.remove(run)
 
-    def _blocks_others(self, run: Run, why: str) -> None:
-        """What closed for this chunk is closed for others of its batch too, each with a time of its own."""
+    def _blocks_others(self, run: Run) -> None:
+        """Others of its batch get no grant either, each for a time and a reason of its own."""
         world = self.world
         for mate in [one for one in self.runs if one.b == run.b and one.wire is None and not one.buffer]:
             self.ends(mate, world.pick((1000, 5000)), why, "batch")

@@ -4,6 +4,8 @@
 bad rows are skipped, to `Rejects`. Nothing in here knows Redis or templates.
 """
 
+from __future__ import annotations
+
 from mailspool.lists.duplicates import NEW, REPEAT, Duplicates, Policy, Verdict
 from mailspool.lists.problems import ListProblems, empty_list
 from mailspool.lists.reader import Rows, RowSource, open_rows

@@ -51,4 +51,4 @@ class Folder:
         return file
 
     async def read(self, name: str, content: str | bytes, **options: object) -> Read:
-        return await read_all(self.write(name, content), replace(self.options, **options))  # type: ignore[arg-type]
+        return await read_all(self.write(name, content), replace(self.options, **options))  # type: ignore[arg-type] # options by name, as the tests spell them
