@@ -240,7 +240,7 @@ class Workers:
         """Others of its batch get no grant either, each for a time and a reason of its own."""
         world = self.world
         for mate in [one for one in self.runs if one.b == run.b and one.wire is None and not one.buffer]:
-            self.ends(mate, world.pick((1000, 5000)), why, "batch")
+            self.ends(mate, world.pick((1000, 5000)), world.pick(("rate", "closed")), world.pick(("batch", "chunk")))
 
     # -- those that should be silent
 

@@ -162,6 +162,8 @@ FAULTS = (
         "call('HDEL', B, 'wait_until', 'wait_why')",
     ),
     Fault("resume without a turn", "resume", "turn()", ""),
+    Fault("resumed, and chunks stay put off", "resume", "do rest(k) end", "do end"),
+    Fault("a closure is remembered for ever", "resume", "call('HDEL', B, 'closed_until')", ""),
     Fault("unpause does nothing", "unpause", "call('HDEL', P..'paused', ARGV[2])", "0"),
     Fault(
         "purge while an upload goes on", "purge", "or get('upload') then return 'BUSY' end", "then return 'BUSY' end"

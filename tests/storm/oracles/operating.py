@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from mailspool.contract.states import CLASSES
+from mailspool.contract.states import CLASSES, LATER_LIMIT_MS
 from tests.storm import ops
-from tests.storm.case import AT_REST, Step, alive, must, num, open_messages, over, run_of, served
+from tests.storm.case import AT_REST, Step, alive, must, num, open_messages, over, run_of, served, when_due
 from tests.storm.snapshot import PREFIX
 
 BROOM = 200
@@ -84,7 +84,15 @@ def resume(op: ops.Resume, step: Step) -> None:
     put_off = float(before.get("closed_until", 0)) > step.now
     must(step.answer_to(op) == int(closed or put_off), "resume", step.answer)
     must("wait_until" not in after or not closed, "resumed, and still waits", op.b)
-    must("closed_until" not in after or not (closed or put_off), "resumed, and chunks stay put off", op.b)
+    if not (closed or put_off):
+        return
+    must("closed_until" not in after, "resumed, and remembers a closure", op.b)
+    for k, at in step.post.due(op.b).items():
+        if step.now < at <= step.now + LATER_LIMIT_MS:
+            rows, outs = int(step.post.rows(op.b)[k]), step.post.outcomes(op.b, k)
+            must(
+                at == when_due(rows, outs, num(after, "expires"), step.now), "resumed, and a chunk is put off", op.b, k
+            )
 
 
 def beat(op: ops.Beat, step: Step) -> None:

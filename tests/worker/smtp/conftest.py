@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 import pytest
+import uvloop
+
+LIMIT_S = 10.0
+Run = Callable[[Coroutine[None, None, None]], None]
 
 
 class Trust(NamedTuple):
@@ -29,3 +35,19 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate, key)
     return Trust(server, ssl.create_default_context(cafile=str(certificate)))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Both loops: their transports differ below the surface that they share."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run_it(work: Coroutine[None, None, None]) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(LIMIT_S):
+                await work
+
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(bounded())
+
+    return run_it

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 import aiosmtplib
 import pytest
-import uvloop
 from pydantic import SecretStr
 
 from mailspool.settings import Relay
@@ -25,25 +24,7 @@ from mailspool_worker.smtp.transaction import Features
 from tests.support.scripted_server import Dialogue, Peer, Scripted
 from tests.support.smtp_talk import MemoryTransport, Talk
 from tests.support.waiting import until
-
-LIMIT_S = 10.0
-Run = Callable[[Coroutine[None, None, None]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Both loops: their transports differ below the surface that they share."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def run_it(work: Coroutine[None, None, None]) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(LIMIT_S):
-                await work
-
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(bounded())
-
-    return run_it
+from tests.worker.smtp.conftest import Run
 
 
 @dataclass

@@ -11,10 +11,9 @@ from mailspool_worker.smtp.takeover import OpenFailed, tls_context
 from mailspool_worker.smtp.transaction import Features
 from tests.support.scripted_server import Dialogue, Peer, Scripted
 from tests.support.waiting import until
-from tests.worker.smtp.conftest import Trust
+from tests.worker.smtp.conftest import Run, Trust
 from tests.worker.smtp.test_takeover import (
     REFUSED,
-    Run,
     _handshake_of_noise,
     _no_starttls,
     _refuses_starttls,

@@ -127,7 +127,8 @@ class Route:
         """Once a second: deadlines, idle sessions, sleeping routes that may wake."""
         now_s = self._clock.boot_s()
         self._away = redis_away
-        others_free = bool(self._idle) or len(self.sessions) + len(self._openings) < self._width.allowed
+        room = self._width.allowed - len(self.sessions) - len(self._openings)
+        others_free = bool(self._idle) or (room > 0 and now_s >= self._open_from_s)
         for session in tuple(self.sessions):
             session.check_deadline(now_s, others_free=others_free)
             if redis_away:
