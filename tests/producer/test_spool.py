@@ -114,12 +114,12 @@ def test_settings_pickle(settings: Settings) -> None:
 
 
 async def test_a_forked_child_opens_its_own(spool: Spool) -> None:
-    first = await spool.send(HELLO)
+    await spool.status()
 
     async def in_the_child() -> None:
-        assert (await first.status()).total == 1
+        await spool.status()
         gc.collect()  # nothing of the parent's may be closed here: both share one epoll
-        await spool.send(HELLO)
+        assert (await spool.send(HELLO)).added == 1
         await spool.close()
 
     pid = os.fork()
@@ -133,9 +133,8 @@ async def test_a_forked_child_opens_its_own(spool: Spool) -> None:
             os._exit(code)
     _, status = await asyncio.to_thread(os.waitpid, pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert len([batch async for batch in spool.batches()]) == 2
-    async with asyncio.timeout(10):
-        assert (await spool.send(HELLO)).added == 1
+    async with asyncio.timeout(4):  # a connection that has become deaf is given up after 5 s
+        assert len([batch async for batch in spool.batches()]) == 1
 
 
 # -- send

@@ -193,6 +193,26 @@ def test_after_a_fork_both_go_on(spool: SyncSpool) -> None:
     assert len(list(spool.batches())) == 7
 
 
+def test_a_child_says_nothing_of_what_its_parent_was_doing(spool: SyncSpool, capfd: pytest.CaptureFixture[str]) -> None:
+    batch = spool.send_batch(NEWS, ROWS)
+
+    def wait() -> None:
+        with pytest.raises(WaitTimeout):
+            batch.wait(1.0)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+
+    def work() -> None:
+        spool.send(HELLO)
+        gc.collect()
+        spool.close()
+
+    assert in_a_child(work) == 0
+    waiting.join()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_fork_while_the_lock_is_held(spool: SyncSpool) -> None:
     def work() -> None:
         spool.send(HELLO)

@@ -129,6 +129,9 @@ async def test_the_producers_moves_over_a_simulated_redis(redis: Redis, waker: W
     assert (await moves.commit("b1", "u1", 3, now_ms=NOW)).kind == "INCOMPLETE"
     for _ in range(2):
         assert await moves.commit("b1", "u1", 2, now_ms=NOW) == ("OK", 2, 0, "")
+    waiting = await moves.status("b1", now_ms=NOW)
+    assert waiting is not None
+    assert (waiting.earliest_due_ms, waiting.next_due_ms) == (NOW, None)
     assert (await moves.begin("b3", "u3", "monday", b"other", {**FIELDS, "digest": "e"}, now_ms=NOW)).kind == "CONFLICT"
     assert (await moves.feed("bulk", 1000, now_ms=NOW)).ids == ()
     await moves.beat("w", {"versions": "1", "relays": "main", "slots:bulk": 1, "slots:transactional": 1}, now_ms=NOW)

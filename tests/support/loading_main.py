@@ -1,24 +1,27 @@
 """`python -m tests.support.loading_main FOLDER`: a producer that queues batch after batch until `FOLDER/stop` exists.
 
-Every third upload is given up when all its rows are loaded. A call that ends in SpoolUnavailable is made again with its
-key. While `FOLDER/pause` exists it waits between the last load and the commit. Lines on stdout, each when it is known:
-`paused`, `acknowledged NUMBER ROWS`, `given-up NUMBER ROWS`, `unavailable NUMBER`, `stopped`.
+Every third upload is given up when all its rows are loaded. A call that ends in SpoolUnavailable is made again with
+its key. It is at most 40 batches ahead of the worker, and waits for the oldest one otherwise; while `FOLDER/pause`
+exists it waits between the last load and the commit. Lines on stdout, each when it is known: `paused`,
+`acknowledged NUMBER ROWS`, `given-up NUMBER ROWS`, `unavailable NUMBER`, `stopped`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mailspool import Spool, SpoolUnavailable
+from mailspool import Batch, Spool, SpoolUnavailable
 from mailspool.contract.moves import Loaded, Moves
 from tests.support.mailing import letter, row
 from tests.support.waiting import until
 
 ROWS = 450
 GIVEN_UP_EVERY = 3
+AHEAD = 40
 
 
 class GivenUpError(Exception):
@@ -62,27 +65,30 @@ def pause_before_commits(pause: Path) -> None:
     setattr(Moves, "commit", paused)  # noqa: B010 - mypy forbids to assign to a method
 
 
-async def queue(spool: Spool, number: int) -> None:
+async def queue(spool: Spool, number: int) -> Batch | None:
     while True:
         try:
             batch = await spool.send_batch(letter(2), table(number), key=f"upload-{number}")
         except GivenUpError:
             say("given-up", number, ROWS)
-            return
+            return None
         except SpoolUnavailable:
             say("unavailable", number)
         else:
             say("acknowledged", number, batch.added + batch.skipped_known)
-            return
+            return batch
 
 
 async def main(folder: Path) -> None:
     pause_before_commits(folder / "pause")
-    number = 0
+    number, ahead = 0, deque[Batch]()
     async with Spool() as spool:
-        while not (folder / "stop").exists():
+        while not is_there(folder / "stop"):
             number += 1
-            await queue(spool, number)
+            if (batch := await queue(spool, number)) is not None:
+                ahead.append(batch)
+            if len(ahead) > AHEAD:
+                await ahead.popleft().wait()
     say("stopped")
 
 

@@ -10,7 +10,8 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,8 @@ _TOLD_EVERY_S: Final = 1.0
 _QUIETLY_EVERY_S: Final = 0.2
 _WAITED_S: Final = 3.0
 """What keeps a batch for a shorter time is not worth a line in a log."""
+_SOON_S: Final = 0.5
+"""What is over by then needs no line."""
 _REPLIES_READ: Final = 20_000
 """Enough to know the kinds of replies; a million failed mails are not read for one line."""
 
@@ -74,6 +77,29 @@ class LiveLine:
     ) -> None:
         if self.live:
             self._live.stop()
+
+
+@asynccontextmanager
+async def patience(say: Say, words: str) -> AsyncIterator[None]:
+    """While something takes long: a line that says what, and for how long already."""
+    if not say.shows_progress:
+        yield
+        return
+    ticking = asyncio.create_task(_tick(say, words))
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
+
+
+async def _tick(say: Say, words: str) -> None:
+    started_s = time.monotonic()
+    await asyncio.sleep(_SOON_S)
+    with LiveLine(say) as live:
+        while True:
+            live.show(line(Span(f"{words}   {time.monotonic() - started_s:.0f} s", "dim")))
+            await asyncio.sleep(_DRAWN_EVERY_S)
 
 
 async def follow(say: Say, batch: Batch, timeout: timedelta | None, *, tell: bool = False) -> BatchStatus:

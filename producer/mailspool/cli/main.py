@@ -64,6 +64,7 @@ _EPILOG: Final = (
     "66 no such file or batch, 69 Redis or receiver unreachable, 70 a bug, 73 no room, 75 timeout, "
     "77 login refused or folder of another user, 78 settings, 130 Ctrl-C."
 )
+_EXAMPLES: Final = {"send": send.EXAMPLES}
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 
@@ -94,7 +95,7 @@ def everywhere(
 
 
 for _name, _function in COMMANDS:
-    app.command(_name, context_settings=_HELP)(with_globals(_function))
+    app.command(_name, context_settings=_HELP, epilog=_EXAMPLES.get(_name))(with_globals(_function))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -65,15 +65,15 @@ class Ask:
         self.say = Say(json=flags.json, quiet=flags.quiet)
         self._settings: Settings | None = None
 
-    def settings(self, **overrides: object) -> Settings:
-        """Read once; what people should know about them is said then."""
+    def settings(self, *, tell: bool = True, **overrides: object) -> Settings:
+        """Read once; what people should know about them is said then (`tell`: unless somebody else does)."""
         if self._settings is None:
             from mailspool.settings import Settings
 
             if self.flags.redis_url is not None:
                 overrides["redis_url"] = self.flags.redis_url
             self._settings = Settings.load(self.flags.config, **overrides)
-            for sentence in self._settings.warnings:
+            for sentence in self._settings.warnings if tell else ():
                 self.say.notice("settings", sentence)
         return self._settings
 

@@ -20,7 +20,7 @@ from mailspool.cli.content_key import PREFIX, content_key
 from mailspool.cli.failures import Interrupted
 from mailspool.cli.inline import delivering
 from mailspool.cli.interrupt import stoppable
-from mailspool.cli.live import follow
+from mailspool.cli.live import follow, patience
 from mailspool.cli.options import Ask
 from mailspool.cli.paint import harmless
 from mailspool.cli.recipients import Addresses, ListSource
@@ -154,14 +154,15 @@ class Queueing:
     async def _check(self, spool: Spool) -> int:
         reading = self._order.reading
         try:
-            report = await spool.check(
-                self._message,
-                self._rows(),
-                on_bad_row="skip" if reading.skip_bad else "refuse",
-                duplicates=reading.duplicates or "refuse",
-                row_key=reading.row_key,
-                list_options=self._list_options(),
-            )
+            async with patience(self._say, "every row is checked and rendered; nothing is queued"):
+                report = await spool.check(
+                    self._message,
+                    self._rows(),
+                    on_bad_row="skip" if reading.skip_bad else "refuse",
+                    duplicates=reading.duplicates or "refuse",
+                    row_key=reading.row_key,
+                    list_options=self._list_options(),
+                )
         except InputError as error:
             raise self._in_flags(error) from None
         if self._say.json:
@@ -192,13 +193,18 @@ class Queueing:
             before = None if key.startswith(ONCE) else await batch_of(spool, key)
             if before is not None and key.startswith(PREFIX):
                 return await self._already(*before)
-            batch = await self._queue(spool, key, None if before is None else before[1].total)
+            async with patience(self._say, self._patience_words()):
+                batch = await self._queue(spool, key, None if before is None else before[1].total)
             status = await batch.status()
             workers = (await spool.status()).workers
         except asyncio.CancelledError:
             raise self._nothing_queued() from None
         self._tell(batch, status, workers)
         return batch, status
+
+    def _patience_words(self) -> str:
+        title = self._who.title if isinstance(self._who, ListSource) else "the mail"
+        return f"{harmless(title)}: every row is checked, then all is queued at once; Ctrl-C queues nothing"
 
     async def _queue(self, spool: Spool, key: str, total: int | None) -> Batch:
         reading = self._order.reading

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailspool.cli import send_flags as flag
 from mailspool.cli.failures import Usage
@@ -98,6 +98,13 @@ class After:
             raise Usage("--hold keeps the mail back, --deliver sends it: give one of them.")
 
 
+EXAMPLES: Final = """\b
+mailspool send --from you@example.com --subject 'Hi {{ name }}' --text hello.txt --to people.csv --deliver
+mailspool send --from you@example.com --subject Test --body 'It works.' --to you@example.com
+mailspool send --eml finished.eml --to - < addresses.txt
+"""
+
+
 @dataclass(frozen=True)
 class Order:
     """One `send` as it was typed."""
@@ -153,7 +160,11 @@ def send(
     delimiter: flag.Delimiter = None,
     to_format: flag.ToFormat = None,
 ) -> int:
-    """Queue a mail for addresses or a list."""
+    """Queue a mail for addresses or a list.
+
+    Subject and texts are Jinja2 templates; the names in them are the columns of the list. Everything is checked first,
+    then all of it is queued, or nothing.
+    """
     order = Order(
         Content(from_, subject, text, html, body, eml, tuple(attach or ()), tuple(header or ()), reply_to),
         tuple(to or ()),

@@ -65,7 +65,8 @@ def worker(
         raise Usage("a BATCH is named to wait for it: add --until-done.")
     if timeout is not None and not (drain or until_done):
         raise Usage("--timeout bounds --drain or --until-done: a worker without them runs until it is stopped.")
-    settings = ask.settings(**({"log_format": "json"} if ask.say.json else {}))
+    # The worker's own first log lines tell what is strange about them.
+    settings = ask.settings(tell=False, **({"log_format": "json"} if ask.say.json else {}))
     if not settings.relay_table():
         ask.tell_unknown_variables()  # MAILSPOOL_RELAYURL; a worker that starts tells them in its log
         raise ConfigError(settings.no_relay_words(), code="no_relay")

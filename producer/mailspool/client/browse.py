@@ -165,7 +165,7 @@ async def _relays_of(connection: Connection, workers: Sequence[str]) -> list[str
     """What they offer, each name once."""
     offered = await connection.commands([("HGET", connection.keys.worker(worker), "relays") for worker in workers])
     lists = (names.decode().split(",") for names in cast("list[bytes | None]", offered) if names)
-    return list(dict.fromkeys(name for names in lists for name in names if name))
+    return list(dict.fromkeys(name for names in lists for name in names))
 
 
 async def _routes(connection: Connection, workers: Sequence[str]) -> tuple[RouteStatus, ...]:
@@ -231,8 +231,7 @@ async def _content_of(connection: Connection, batch: str) -> Compiled | None:
     stored = await connection.command("GET", connection.keys.spec(batch))
     if stored is None:
         return None
-    spec = decode_spec(cast("bytes", stored))
-    return Compiled(spec, {item.sha: b"" for item in spec.attachments}, batch=batch, date_ms=0)
+    return Compiled(decode_spec(cast("bytes", stored)), {}, batch=batch, date_ms=0)
 
 
 def _messages(

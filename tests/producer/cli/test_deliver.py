@@ -115,12 +115,12 @@ def test_a_timeout(here: Here) -> None:
     assert here.run("watch", "last", "--timeout", "0s").code == 75
 
 
-def test_drain_leaves_later_tries(cli: Cli) -> None:
-    with cli.receiver():
-        cli.send("--to", "450-x@example.org", "--to", "b@x.org")
-        ran = cli.run("worker", "--drain", "--json", env={"MAILSPOOL_RETRY_SCHEDULE": "1h*"})
+def test_drain_leaves_later_tries(here: Here) -> None:
+    with here.receiver():
+        here.send("--to", "450-x@example.org", "--to", "b@x.org")
+        ran = here.run("worker", "--drain", "--json", env={"MAILSPOOL_RETRY_SCHEDULE": "1h*"})
     assert (ran.code, ran.out) == (0, "")
-    assert [(batch["sent"], batch["deferred"]) for batch in cli.batches()] == [(1, 1)]
+    assert [(batch["sent"], batch["deferred"]) for batch in here.batches()] == [(1, 1)]
 
 
 @pytest.mark.parametrize(

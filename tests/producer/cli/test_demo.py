@@ -12,7 +12,7 @@ import pytest
 
 from mailspool.cli import demo_mail
 from mailspool.cli.demo import YOURS, steady_rate
-from tests.producer.cli.commands import Cli
+from tests.producer.cli.commands import Cli, Here
 from tests.support.embedded import servers_below
 
 COUNT = 250
@@ -84,15 +84,15 @@ def test_what_a_person_sees_and_what_is_left(cli: Cli) -> None:
     assert servers_below(cli.temporary.parent) == []
 
 
-def test_one_mail(cli: Cli) -> None:
-    assert cli.run("demo", "--count", "1", "--json").json()["rate_per_s"] is None
+def test_one_mail(here: Here) -> None:
+    assert here.run("demo", "--count", "1", "--json").json()["rate_per_s"] is None
 
 
 @pytest.mark.parametrize("flags", [["--count", "0"], ["--count", "x"], ["--keep", "full"]])
-def test_refused(cli: Cli, flags: list[str]) -> None:
-    (cli.folder / "full").mkdir()
-    (cli.folder / "full" / "file").touch()
-    ran = cli.run("demo", *flags)
+def test_refused(here: Here, flags: list[str]) -> None:
+    (here.folder / "full").mkdir()
+    (here.folder / "full" / "file").touch()
+    ran = here.run("demo", *flags)
     assert (ran.code, ran.out) == (2, "")
 
 

@@ -123,6 +123,15 @@ def test_typing_a_list(cli: Cli) -> None:
     assert "1 queued   batch b" in shown
 
 
+def test_a_long_check_says_so(cli: Cli) -> None:
+    cli.write("many.csv", "email\n" + "".join(f"a{n}@x.org\n" for n in range(100_000)))
+    terminal = Terminal(cli, "send", *FROM, "--body", "{{ email }}", "--to", "many.csv", "--dry-run")
+    terminal.until("every row is checked and rendered; nothing is queued")
+    code, shown = terminal.end()
+    assert code == 0
+    assert "100,000 mails checked and rendered" in shown
+
+
 def test_ctrl_c_gives_the_cursor_back(cli: Cli) -> None:
     cli.send("--to", "a@x.org")
     terminal = Terminal(cli, "watch", "last")

@@ -214,7 +214,7 @@ async def test_single_mails_ask_for_the_room_once_a_second(spool: Spool, monkeyp
 # -- the rest
 
 
-@pytest.mark.parametrize("how", ["batch", "again", "single", "copies"])
+@pytest.mark.parametrize("how", ["batch", "again", "single", "copies", "release"])
 async def test_what_was_queued_is_given_to_the_workers_at_once(spool: Spool, hand: Hand, how: str) -> None:
     """Without waiting for their tick; after another call's terms by the batch's own class."""
     await hand.beat()
@@ -224,16 +224,18 @@ async def test_what_was_queued_is_given_to_the_workers_at_once(spool: Spool, han
     elif how == "copies":
         batch = await spool.send(mail, to=[f"u{n}@x.test" for n in range(150)])
     else:
-        batch = await spool.send_batch(NEWS, people(150), key="monday", hold=how == "again")
-    if how == "again":
+        batch = await spool.send_batch(NEWS, people(150), key="monday", hold=how in ("again", "release"))
+    connection = await spool.connection()
+    if how in ("again", "release"):
+        await asyncio.gather(*connection._waking)
         await batch.release()
+    if how == "again":
         await hand.work(batch.id)
         batch = await spool.send_batch(NEWS, people(151), key="monday", class_="transactional")
-    connection = await spool.connection()
 
     async def given() -> bool:
         queued = await connection.strings("ZRANGE", connection.keys.queue(batch.class_), 0, -1)
-        last = {"batch": 1, "copies": 1, "again": 3, "single": 0}[how]
+        last = {"batch": 1, "copies": 1, "again": 3, "single": 0, "release": 1}[how]
         return any(connection.keys.parse_job_id(job)[:2] == (batch.id, last) for job in queued)
 
     await until_async(given, "arq has the last chunk", limit_s=10)
