@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
-
 import pytest
 import structlog
 
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import DEFERRED, FAILED, SENT, UNCERTAIN
-from mailspool_worker.events import Events, configure
+from mailspool_worker.events import Events
 from mailspool_worker.runs import Item
 from tests.support.worker_parts import TestClock, make_items, make_run
 
@@ -138,23 +135,3 @@ def test_names_and_levels_are_stable(call: object, event: str, level: str) -> No
     (line,) = lines.kept
     assert (line["event"], line["level"]) == (event, level)
     assert "a@b.test" not in repr(line)
-
-
-def test_json_lines_begin_with_when_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-    monkeypatch.setattr("sys.stderr", written)
-    Events(configure("info", "auto")).started(relays=["smtp://x.test:25"], version="1")
-    line = written.buffer.getvalue()
-    decoded = json.loads(line)
-    assert list(decoded)[:3] == ["timestamp", "level", "event"]
-    assert decoded["relays"] == ["smtp://x.test:25"]
-
-
-def test_a_console_gets_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
-    events = Events(configure("warning", "console"))
-    events.started(version="1")
-    events.redis_away("ConnectionError")
-    assert "redis_away" in written.getvalue()
-    assert "worker_started" not in written.getvalue()

@@ -21,7 +21,8 @@ from mailspool.redis_server.link import Link
 from mailspool.settings import Settings, unknown_variables
 from mailspool.status import batch_status
 from mailspool_worker.app import Engine
-from mailspool_worker.events import Events, configure
+from mailspool_worker.events import Events
+from mailspool_worker.logs import configure
 
 _LOOK_EVERY_S = 0.2
 _SHOWN = 5
@@ -78,7 +79,7 @@ class _Process:
 
     async def run(self) -> int:
         settings = self._settings
-        events = Events(configure(settings.log_level, settings.log_format))
+        events = Events(*configure(settings.log_level, settings.log_format))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal)

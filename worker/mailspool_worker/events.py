@@ -1,60 +1,26 @@
 """One function per event: the only place that formats a log line or moves a counter. Event names are stable.
 
 Message ids and domains are logged, never a recipient, a body or a secret; addresses inside replies are masked.
-An outcome's line is built only if somebody reads it (`log_level` info or lower): it costs a tenth of a mail.
+An outcome's line is built only if somebody reads it (`log_level` info or lower), and has a way of its own (logs.py).
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
-from typing import Literal
 
 import msgspec
-import structlog
 
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, Class
+from mailspool_worker.logs import Logger, OutcomeLine, OutcomeLines
 from mailspool_worker.runs import Item
 from mailspool_worker.smtp.replies import MASK, mask_addresses
 
-_ORDER = ("timestamp", "level", "event", "pid")
 _CODE = 4
 """Characters of the reply code and its space: never masked."""
 _TOLD_BY = 3
 """A shorter local part is also a piece of other words, and tells nobody."""
-
-
-def configure(level: str, form: Literal["auto", "console", "json"]) -> structlog.typing.FilteringBoundLogger:
-    """A logger on stderr: JSON where stderr is no terminal, lines for people where it is."""
-    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: structlog.typing.Processor
-    factory: structlog.typing.WrappedLogger
-    if as_json:
-        renderer = structlog.processors.JSONRenderer(serializer=_json)
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        factory = structlog.PrintLoggerFactory(sys.stderr)
-    threshold: int = logging.getLevelNamesMapping()[level.upper()]
-    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        factory(),
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        cache_logger_on_first_use=True,
-    )
-    return logger
-
-
-def _json(event: object, **_options: object) -> bytes:
-    if isinstance(event, dict):
-        event = {name: event[name] for name in _ORDER if name in event} | event
-    return msgspec.json.encode(event, enc_hook=repr)
 
 
 def _masked(reply: str, recipient: str) -> str:
@@ -78,9 +44,10 @@ class Counters(msgspec.Struct):
 class Events:
     """`logger` None: nothing is written, only counted (an inline worker of somebody's program)."""
 
-    def __init__(self, logger: structlog.typing.FilteringBoundLogger | None) -> None:
+    def __init__(self, logger: Logger | None, lines: OutcomeLines | None = None) -> None:
         self.counters = Counters()
         self._log = logger
+        self._lines = lines
         self._reads_outcomes = logger is not None and logger.is_enabled_for(logging.INFO)
 
     # -- messages
@@ -95,19 +62,29 @@ class Events:
             self.counters.failed += 1
         else:
             self.counters.uncertain += 1
-        if self._reads_outcomes and self._log is not None:
-            run = item.run
-            fields: dict[str, object] = {
-                "message": f"{run.batch}-{run.first_number + item.index}",
-                "domain": item.row.recipient.rpartition("@")[2],
-                "relay": outcome.relay,
-                "attempts": outcome.attempts,
-                "reply": _masked(outcome.reply, item.row.recipient),
-            }
-            if outcome.reason:
-                fields["reason"] = outcome.reason
-            if name == "deferred":
-                fields["delay_s"] = round((outcome.at_ms - outcome.last_ms) / 1000)
+        if self._reads_outcomes:
+            self._tell_outcome(name, item, outcome)
+
+    def _tell_outcome(self, name: str, item: Item, outcome: Outcome) -> None:
+        run, recipient = item.run, item.row.recipient
+        line = OutcomeLine(
+            "" if self._lines is None else self._lines.now(),
+            "info",
+            name,
+            f"{run.batch}-{run.first_number + item.index}",
+            recipient[recipient.rfind("@") + 1 :],
+            outcome.relay,
+            outcome.attempts,
+            _masked(outcome.reply, recipient),
+            outcome.reason,
+            round((outcome.at_ms - outcome.last_ms) / 1000) if name == "deferred" else None,
+        )
+        if self._lines is not None:
+            self._lines.add(line)
+        elif self._log is not None:
+            fields = msgspec.to_builtins(line)
+            for known in ("timestamp", "level", "event"):
+                del fields[known]
             self._log.info(name, **fields)
 
     # -- batches and runs
