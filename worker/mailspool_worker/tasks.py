@@ -12,7 +12,7 @@ from collections.abc import Iterable
 _AGAIN_S = 0.05
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[object]]) -> None:
     """Returns when all are done. Their errors are looked at: who wants them has a callback of its own."""
     tasks = tuple(tasks)
     left = {task for task in tasks if not task.done()}

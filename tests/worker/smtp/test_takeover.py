@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from mailspool.settings import Relay
 from mailspool_worker.classify import Reply
 from mailspool_worker.smtp import takeover
+from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.takeover import OpenFailed, open_session
 from mailspool_worker.smtp.transaction import Features
@@ -55,8 +56,11 @@ def relay(port: int, security: str = "opportunistic", *, user: str | None = None
     )
 
 
+PATIENT = Waits(5.0, 5.0, 5.0)
+
+
 async def open_to(
-    to: Relay, *, trust: ssl.SSLContext | None = None, clear: bool = False, timeout_s: float = 5.0
+    to: Relay, *, trust: ssl.SSLContext | None = None, clear: bool = False, waits: Waits = PATIENT
 ) -> Opened:
     opened = Opened()
 
@@ -68,9 +72,7 @@ async def open_to(
         return opened.talk.session
 
     try:
-        opened.session = await open_session(
-            to, make, ehlo_name="sender.test", timeout_s=timeout_s, clear=clear, tls=trust
-        )
+        opened.session = await open_session(to, make, ehlo_name="sender.test", waits=waits, clear=clear, tls=trust)
     except OpenFailed as failed:
         opened.failed = failed
     return opened

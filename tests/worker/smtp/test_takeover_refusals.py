@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from mailspool_worker.classify import Loss, Stage
+from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.takeover import OpenFailed, tls_context
 from mailspool_worker.smtp.transaction import Features
 from tests.support.scripted_server import Dialogue, Peer, Scripted
 from tests.support.waiting import until
 from tests.worker.smtp.conftest import Run, Trust
 from tests.worker.smtp.test_takeover import (
+    PATIENT,
     REFUSED,
     _handshake_of_noise,
     _no_starttls,
@@ -77,13 +79,61 @@ def test_what_is_no_session(run: Run, case: str) -> None:
     dialogue, words, chance = REFUSED[case]
 
     async def look(server: Scripted) -> None:
-        opened = await open_to(relay(server.port), timeout_s=0.3 if case == "silence" else 5.0)
+        opened = await open_to(
+            relay(server.port), waits=PATIENT._replace(banner_s=0.3) if case == "silence" else PATIENT
+        )
         assert opened.words == words
         assert opened.failed is not None
         assert opened.failed.may_be_chance is chance
         assert opened.features == []
 
     run(against(dialogue, look))
+
+
+@pytest.mark.parametrize(
+    ("waits", "words"),
+    [
+        (PATIENT._replace(connect_s=0.2), ("CONNECT", "timeout")),
+        (PATIENT._replace(banner_s=0.2), ("CONNECT", "timeout")),
+    ],
+)
+def test_tls_that_never_comes(run: Run, trust: Trust, waits: Waits, words: tuple[str, str]) -> None:
+    async def look(server: Scripted) -> None:
+        opened = await open_to(relay(server.port, "tls"), trust=trust.client, waits=waits)
+        assert opened.words == words
+
+    run(against(_silent, look))
+
+
+def test_a_receiver_may_greet_later_than_it_must_connect(run: Run) -> None:
+    greet = asyncio.Event()
+
+    async def late(peer: Peer) -> None:
+        await greet.wait()
+        peer.say("220 scripted.test")
+        await peer.expect("EHLO")
+        peer.say("250 scripted.test")
+        await peer.gone()
+
+    async def look(server: Scripted) -> None:
+        asyncio.get_running_loop().call_later(0.4, greet.set)
+        opened = await open_to(relay(server.port), waits=PATIENT._replace(connect_s=0.2))
+        assert opened.failed is None
+        finish(opened)
+
+    run(against(late, look))
+
+
+def test_a_reply_has_its_own_deadline(run: Run) -> None:
+    async def greets(peer: Peer) -> None:
+        peer.say("220 scripted.test")
+        await peer.gone()
+
+    async def look(server: Scripted) -> None:
+        opened = await open_to(relay(server.port), waits=PATIENT._replace(reply_s=0.2))
+        assert opened.words == ("EHLO", "timeout")
+
+    run(against(greets, look))
 
 
 def test_nobody_listens(run: Run) -> None:
@@ -129,7 +179,7 @@ def test_replies_injected_behind_starttls_are_not_believed(run: Run, trust: Trus
     """Before the handshake anybody on the way can write them; the connection is given up, or they are thrown away."""
 
     async def look(server: Scripted) -> None:
-        opened = await open_to(relay(server.port, "starttls"), trust=trust.client, timeout_s=2.0)
+        opened = await open_to(relay(server.port, "starttls"), trust=trust.client, waits=PATIENT._replace(reply_s=2.0))
         assert not any(features.pipelining for features in opened.features)
         finish(opened)
 

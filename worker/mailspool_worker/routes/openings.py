@@ -17,6 +17,7 @@ from mailspool.settings import Relay
 from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
 from mailspool_worker.events import Events
 from mailspool_worker.schedule import Schedule
+from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.takeover import OpenFailed, open_session
 from mailspool_worker.smtp.transaction import Features
@@ -97,7 +98,7 @@ class Openings:
                         self._relay,
                         self._make,
                         ehlo_name=self._settings.ehlo_name,
-                        timeout_s=self._settings.connect_timeout_s,
+                        waits=Waits(connect_s=self._settings.connect_timeout_s),
                         clear=self._boot_s() < self._clear_until_s,
                         tls=self._settings.tls,
                     )

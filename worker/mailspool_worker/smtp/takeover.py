@@ -22,9 +22,11 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from mailspool.settings import Relay
 from mailspool_worker.classify import Loss, Stage
+from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.replies import Reply
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.transaction import Features
+from mailspool_worker.tasks import end
 
 
 class OpenFailed(Exception):  # noqa: N818 - it is caught by name in one place
@@ -60,7 +62,7 @@ async def open_session(
     make: Callable[[Features], Session],
     *,
     ehlo_name: str,
-    timeout_s: float,
+    waits: Waits,
     clear: bool = False,
     tls: ssl.SSLContext | None = None,
 ) -> Session:
@@ -71,11 +73,13 @@ async def open_session(
         use_tls=relay.security == "tls",
         start_tls=False,
         tls_context=tls or tls_context(relay.verify),
-        timeout=timeout_s,
+        timeout=waits.banner_s,
         local_hostname=ehlo_name,
     )
     at = [Stage.CONNECT]
     try:
+        await _connect(client, waits.connect_s)
+        client.timeout = waits.reply_s
         await _open(client, relay, at, clear=clear)
         return _take_over(client, make)
     except OpenFailed:
@@ -91,8 +95,19 @@ async def open_session(
         raise
 
 
+async def _connect(client: aiosmtplib.SMTP, connect_s: float) -> None:
+    """A receiver that takes the connection may greet late; one that does not even take it is given up soon."""
+    connecting = asyncio.create_task(client.connect())
+    try:
+        await asyncio.wait((connecting,), timeout=connect_s)
+        if client.transport is None and not connecting.done():
+            raise OpenFailed(Stage.CONNECT, Loss.TIMEOUT, "no answer in time")
+        await connecting
+    finally:
+        await end((connecting,))
+
+
 async def _open(client: aiosmtplib.SMTP, relay: Relay, at: list[Stage], *, clear: bool) -> None:
-    await client.connect()
     await _greet(client, at)
     offered = client.supports_extension("starttls")
     if relay.security == "starttls" and not offered:
