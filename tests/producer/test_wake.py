@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mailspool.contract.keys import Keys
@@ -54,6 +55,12 @@ async def test_one_job_a_chunk_under_its_own_id(redis: Redis, waker: Waker) -> N
     assert await redis.zrange("ms:q:transactional:v1", 0, -1) == []
 
 
+async def test_arq_reads_it_as_its_own(redis: Redis, waker: Waker) -> None:
+    await waker.wake("bulk", ["ms:b1:7:2"], NOW)
+    (job,) = await arq_over(redis).queued_jobs(queue_name="ms:q:bulk:v1")
+    assert (job.function, tuple(job.args), job.kwargs, job.job_id) == (JOB_NAME, ("b1", 7, 2), {}, "ms:b1:7:2")
+
+
 async def test_it_is_dated_a_day_back_by_redis_clock_and_lives_a_week(redis: Redis, waker: Waker) -> None:
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
     await waker.wake("transactional", ["ms:b1:0:1"], now_ms)
@@ -80,7 +87,7 @@ async def test_an_outage_is_left_to_the_sweep(redis: Redis, waker: Waker, monkey
     async def away(*_args: object, **_options: object) -> None:
         raise RedisConnectionError("gone")
 
-    monkeypatch.setattr(ArqRedis, "enqueue_job", away)
+    monkeypatch.setattr(Pipeline, "execute", away)
     await waker.wake("bulk", ["ms:b1:0:1"], NOW)
 
 
