@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -163,6 +164,38 @@ async def test_a_worker_that_is_replaced_during_a_stop_picks_nothing(
         kill()
         await until(lambda: one.side._workers["bulk"] is not before, "another one takes its place")
         assert not any(worker.allow_pick_jobs for worker in one.side._workers.values())
+
+
+async def test_two_workers_share_a_queue_and_no_job_runs_twice(make_settings: MakeSettings) -> None:
+    async with ground(make_settings) as one:
+        two = ArqSide(one.link, one.keys, Events(None), slots={"bulk": 3}, deliver=one._deliver, upkeep=one._upkeep)
+        two.start()
+        try:
+            one.ended.set()
+            await one.enqueue("bulk", *range(40))
+            await until(lambda: len(one.seen) >= 40, "all have run")
+            await one.side.jobs_done()
+            await two.jobs_done()
+        finally:
+            await two.close()
+        assert sorted(one.seen) == [("b1", k, 1) for k in range(40)]
+
+
+@pytest.mark.parametrize("picks", [True, False])
+async def test_a_job_that_was_done_meanwhile_is_not_begun_nor_kept_from_others(
+    make_settings: MakeSettings, picks: bool
+) -> None:
+    async with ground(make_settings) as one:
+        one.side.stop_picking()  # the test polls by hand
+        await until(lambda: len(one.side._workers) == 2, "both work")
+        worker = cast("module._Slots", one.side._workers["bulk"])
+        worker.allow_pick_jobs = picks
+        if not picks:
+            await one.enqueue("bulk", 1)  # it waits, but a stop came while Redis was asked
+        await worker._take(["ms:b1:1:1"])
+        worker.allow_pick_jobs = False
+        assert worker.tasks == {}
+        assert await one.link.redis.exists("arq:in-progress:ms:b1:1:1") == 0
 
 
 async def test_closing_cancels_what_runs(make_settings: MakeSettings) -> None:

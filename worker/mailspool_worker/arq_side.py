@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from arq import cron
+from arq.constants import in_progress_key_prefix
 from arq.cron import CronJob
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
@@ -41,23 +42,51 @@ Upkeep = Callable[[], Awaitable[None]]
 
 
 class _Slots(ArqWorker):
-    """arq asks Redis again at every poll about each job that runs here; four round trips a slot are saved.
+    """Takes jobs in one round trip for all its free slots, where arq asks four times for each, and at every poll again
+    for those that run here already.
 
-    And while it stops it goes through the rest of its list: what it has not taken yet stays for another worker.
-    An id that is no text (somebody else's write) would end every Worker of the fleet at each poll: it is thrown away.
+    While it stops it takes nothing more: what it has not begun stays for another worker. An id that is no text
+    (somebody else's write) would end every Worker of the fleet at each poll: it is thrown away.
     """
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
+        fresh = []
         for job_id in job_ids:
-            if not self.allow_pick_jobs or self.job_counter >= self.max_jobs:
-                return
             try:
-                runs_here = job_id.decode() in self.tasks
+                name = job_id.decode()
             except UnicodeDecodeError:
                 await self.pool.zrem(self.queue_name, job_id)
                 continue
-            if not runs_here:
-                await super().start_jobs([job_id])
+            if name not in self.tasks:
+                fresh.append(name)
+        while fresh and self.allow_pick_jobs and (room := self.max_jobs - self.job_counter) > 0:
+            await self._take(fresh[:room])
+            fresh = fresh[room:]
+
+    async def _take(self, job_ids: Sequence[str]) -> None:
+        """Whoever sets arq's `in-progress` key has the job, if it still waits (else it was done a moment ago)."""
+        asked = self.pool.pipeline(transaction=False)
+        for job_id in job_ids:
+            asked.set(in_progress_key_prefix + job_id, b"1", nx=True, px=int(self.in_progress_timeout_s * 1000))
+            asked.zscore(self.queue_name, job_id)
+        answers = await asked.execute()
+        given_back = []
+        for job_id, ours, score in zip(job_ids, answers[::2], answers[1::2], strict=True):
+            if ours and score is not None and self.allow_pick_jobs:
+                self._start(job_id, int(score))
+            elif ours:
+                given_back.append(in_progress_key_prefix + job_id)
+        if given_back:
+            await self.pool.delete(*given_back)
+
+    def _start(self, job_id: str, score: int) -> None:
+        """As arq's own `start_jobs` ends."""
+        self.job_counter += 1
+        self.tasks[job_id] = task = asyncio.get_running_loop().create_task(self.run_job(job_id, score))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self.job_counter -= 1
 
 
 class ArqSide:
