@@ -59,10 +59,12 @@ class Batch:
 
     async def status(self) -> BatchStatus:
         """One round trip. `rate_per_s` is the speed since this handle's last look."""
-        seen = await (await self._connection()).moves.status(self.id)
-        if seen is None:
-            raise NotFound(f"batch {self.id} is gone: its retention is over.", code="no_such_batch")
-        status = batch_status(self.id, seen, self._sample)
+        connection = await self._connection()
+        with browse.reading(connection, self.id):
+            seen = await connection.moves.status(self.id)
+            if seen is None:
+                raise browse.forgotten(connection, self.id)
+            status = batch_status(self.id, seen, self._sample)
         if self._sample is None or seen.now_ms - self._sample.at_ms >= _SAMPLE_MS:
             self._sample = Sample(seen.now_ms, handled(status))
         return status

@@ -218,11 +218,10 @@ class Spool:
         return Batch(self, await browse.find_batch(await self.connection(), ref))
 
     async def batches(self, limit: int = 20) -> AsyncIterator[BatchStatus]:
-        """The latest first."""
+        """The latest first; without any whose record cannot be read."""
         connection = await self.connection()
-        for batch in await browse.latest(connection, limit):
-            if (status := await browse.status_of(connection, batch)) is not None:
-                yield status
+        async for status in browse.readable(connection, limit):
+            yield status
 
     async def status(self) -> SpoolStatus:
         """The whole spool: workers, relays, what waits, the latest batches."""

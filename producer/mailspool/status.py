@@ -129,11 +129,15 @@ class SpoolStatus(_Snapshot):
     oldest_s: int | None
     routes: tuple[RouteStatus, ...]
     batches: tuple[BatchStatus, ...]
+    unreadable: int = 0
+    """Of the latest batches: those whose record is broken, and which are therefore not among `batches`."""
 
     def __str__(self) -> str:
         workers = f"{self.workers} {'worker' if self.workers == 1 else 'workers'}" if self.workers else NO_WORKER
         counts = [f"{self.queued} queued", f"{self.deferred} deferred", f"{self.uncertain} uncertain"]
         closed = [str(route) for route in self.routes if route.state != "ok"]
+        if self.unreadable:
+            closed.append(f"{self.unreadable} {'batch' if self.unreadable == 1 else 'batches'} unreadable")
         return "; ".join([f"{self.spool}: {workers}", ", ".join(counts), *closed])
 
 

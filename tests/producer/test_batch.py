@@ -171,11 +171,19 @@ async def test_a_batch_that_is_gone_says_so(spool: Spool, hand: Hand) -> None:
     await connection.command("ZADD", connection.keys.retire, 1, batch.id)
     while await connection.moves.purge(batch.id) == "MORE":
         pass
-    with pytest.raises(NotFound, match=f"batch {batch.id} is gone: its retention is over"):
+    with pytest.raises(NotFound, match=f"does not know batch {batch.id} any more: its retention is over, or"):
         await batch.status()
-    with pytest.raises(NotFound, match=f'no batch "{batch.id}"'):
+    with pytest.raises(NotFound, match=f"does not know batch {batch.id} any more"):
         await rows(batch)
     assert (await batch.hold(), await batch.release(), await batch.cancel()) == (0, 0, 0)
+
+
+async def test_a_server_that_lost_its_data_is_not_called_a_retention(spool: Spool) -> None:
+    batch = await queue(spool, 1)
+    await (await spool.connection()).command("FLUSHALL")
+    with pytest.raises(NotFound, match=r"or the server has lost its data") as caught:
+        await batch.status()
+    assert caught.value.code == "no_such_batch"
 
 
 # -- waiting

@@ -249,7 +249,9 @@ async def test_send_at_expiry_and_hold_reach_the_batch(spool: Spool) -> None:
     assert status.expires_at == at + timedelta(minutes=15)
     await batch.release()
     status = await batch.status()
-    assert (status.state, status.waiting_for) == ("scheduled", f"starts {at.astimezone():%H:%M}")
+    assert status.state == "scheduled"
+    assert str(status.waiting_for).startswith("starts ")
+    assert str(status.waiting_for).endswith(f"{at.astimezone():%H:%M}")  # the day stands before it, if it is another
 
 
 # -- send_batch

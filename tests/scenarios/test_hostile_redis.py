@@ -49,6 +49,9 @@ BROKEN_RECORDS: dict[str, Spoil] = {
     "the rows are gone": (("DEL", "ms:chunk:{b}:0"),),
     "the spec is garbage": (("SET", "ms:spec:{b}", b"\x80"),),
     "an outcome is garbage": (("HSET", "ms:out:{b}:0", "0", b"\xff"),),
+    "an outcome's index is no number": (("HSET", "ms:out:{b}:0", "zz", b"s17000002312230010"),),
+    "an outcome's time is no number": (("HSET", "ms:out:{b}:0", "0", b"dsoon"),),
+    "the deadline is no number": (("HSET", "ms:batch:{b}", "expires", "x"),),
     "a run is garbage": (("HSET", "ms:run:{b}", "0", "junk"), ("ZADD", "ms:flight:bulk", 0, "{b}:0")),
 }
 

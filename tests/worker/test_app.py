@@ -236,13 +236,18 @@ async def test_a_dead_relay_is_told_to_people_and_touches_no_mail(make_settings:
         async with working(settings) as engine:
             key = engine.moves.keys.route("main")
             connection = await spool.connection()
-            await until_async(lambda: told(connection.fields(key)), "the route's trouble is published")
+            await until_async(lambda: told(connection.fields(key), "waiting"), "the route's trouble is published")
             status = await batch.status()
             assert (status.queued, status.deferred) == (5, 0)
+        await batch.cancel()
+        async with working(settings):
+            assert (await connection.fields(key))["state"] == "waiting", "nothing has shown that it is over"
+        async with working(make_settings(relay_url="smtp://127.0.0.1:9")):
+            await until_async(lambda: told(connection.fields(key), "ok"), "it is another relay now")
 
 
-async def told(fields: Awaitable[dict[str, str]]) -> bool:
-    return (await fields).get("state") == "waiting"
+async def told(fields: Awaitable[dict[str, str]], state: str) -> bool:
+    return (await fields).get("state") == state
 
 
 async def test_a_background_task_that_dies_is_noticed(make_settings: MakeSettings) -> None:

@@ -44,6 +44,7 @@ class Stage:
         self.rows = [Row(f"u{i}@x.test", {"name": "Ali"}) for i in range(count)]
         self.outcomes: dict[int, bytes] = {}
         self.state, self.lost_runs, self.claim = "live", lost_runs, claim
+        self.expires = str(LATER_MS)
         self.lease_answer: Refused | None = None
         self.renew_states: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
@@ -80,7 +81,7 @@ class Stage:
         await self._ask("lease")
         if self.lease_answer is not None:
             return self.lease_answer
-        fields = {"class": "bulk", "expires": str(LATER_MS), "created": "1", "claim": self.claim}
+        fields = {"class": "bulk", "expires": self.expires, "created": "1", "claim": self.claim}
         return Leased(NOW_MS, array(self.rows), self.outcomes, self.state, self.lost_runs, fields)
 
     async def detach(self, *ref: object) -> str:
@@ -307,6 +308,20 @@ async def test_a_bug_leaves_no_run_behind() -> None:
         await stage.start()
     await stage.delivery.finished()
     assert stage.said("settle") == [()]
+    stage.is_over()
+
+
+@pytest.mark.parametrize("what", ["an index", "an outcome", "the deadline"])
+async def test_a_chunk_that_cannot_be_read_is_put_off(what: str) -> None:
+    stage = Stage()
+    if what == "an index":
+        stage.errors["lease"] = DecodeError("a leased chunk cannot be read: ValueError")
+    elif what == "an outcome":
+        stage.outcomes = {0: b"zz"}
+    else:
+        stage.expires = "soon"
+    await stage.start()
+    assert stage.said("settle") == [(60_000, "closed", "chunk")]
     stage.is_over()
 
 

@@ -82,6 +82,7 @@ class Engine:
         self._stopping = False
         self._background: list[asyncio.Task[None]] = []
         self._published: dict[str, tuple[str, str, float]] = {}
+        self._same_url: dict[str, bool] = {}
 
     @staticmethod
     def refuse_without_relay(settings: Settings) -> None:
@@ -200,22 +201,32 @@ class Engine:
             name, health = route.relay.name, route.health
             shown = (health.state, health.why, health.until_s)
             known = self._published.get(name)
-            if known == shown or (known is None and shown == _WELL and not route.sessions):
-                continue  # the trouble that a dead worker told of stands until a session proves that it is over
+            if known == shown:
+                continue
             until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
+            told = {"state": health.state, "why": health.why, "until": until_ms}
             try:
-                await hset(
-                    self.moves.keys.route(name),
-                    mapping={"state": health.state, "why": health.why, "until": until_ms, "worker": self.name},
-                )
+                if known is None and shown == _WELL and not route.sessions and await self._stands(route):
+                    continue
+                mapping = {**told, "worker": self.name, "url": route.relay.url_shown}
+                await hset(self.moves.keys.route(name), mapping=mapping)
             except (RedisError, OSError) as error:
                 if not is_away(error):
                     self.events.bug("publish routes", error)
                 return  # the next second tries again
             self._published[name] = shown
 
+    async def _stands(self, route: Route) -> bool:
+        """The trouble that a dead worker told of stands until a session proves that it is over, or the URL changes."""
+        name = route.relay.name
+        if name not in self._same_url:
+            hget = cast("Callable[..., Awaitable[bytes | None]]", self.link.redis.hget)
+            stored = await hget(self.moves.keys.route(name), "url")
+            self._same_url[name] = stored is None or stored == route.relay.url_shown.encode()
+        return self._same_url[name]
+
     async def _upkeep(self) -> None:
-        await upkeep(self.link, self.moves, self.clock, lambda: self._stopping)
+        await upkeep(self.link, self.moves, self.clock, lambda: self._stopping, self.events)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

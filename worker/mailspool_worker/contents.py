@@ -74,7 +74,7 @@ class Contents:
             date_ms = max(int(fields["created"]), int(fields.get("send_at") or 0))
             # base64 of a large attachment takes 6 ms a MB: not in the loop that the sessions live in.
             compiled = await asyncio.to_thread(Compiled, spec, blobs, batch=batch, date_ms=date_ms)
-        except (InputError, KeyError, ValueError, OverflowError) as error:
+        except (InputError, KeyError, ValueError, OverflowError, MemoryError, RecursionError) as error:
             raise DecodeError(f"batch {batch} has a spec that cannot be compiled: {type(error).__name__}") from error
         return compiled, size
 

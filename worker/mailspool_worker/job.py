@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import NamedTuple
 
 from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows, encode_outcome
@@ -110,12 +110,12 @@ class Delivery:
             batch,
             k,
             token,
-            "bulk" if fields["class"] == "bulk" else "transactional",
+            "bulk" if fields.get("class") == "bulk" else "transactional",
             content,
             first_number=k * CHUNK_SIZE + 1,
             holds_doubts=fields.get("claim") == "1",
             suspect=leased.lost_runs >= SUSPECT_RUNS,
-            expires_ms=int(fields["expires"]),
+            expires_ms=_deadline(fields),
             means=self._means,
         )
         run.relay = fields.get("relay", "")
@@ -271,6 +271,13 @@ class Delivery:
 
     async def close(self) -> None:
         await end(tuple(self._finishing))
+
+
+def _deadline(fields: Mapping[str, str]) -> int:
+    try:
+        return int(fields["expires"])
+    except (KeyError, ValueError) as error:
+        raise DecodeError("its batch has no deadline that can be read") from error
 
 
 class _Claim:

@@ -1,12 +1,14 @@
 """Slow, idempotent upkeep, once a minute from arq's cron: silent uploads, batches past their retention, stale arq ids.
 
-In bounded slices, so that nobody waits for it; several workers may do it at once.
+In bounded slices, so that nobody waits for it; several workers may do it at once. What cannot be tidied away (broken
+records) is logged and put off: it neither stops the others nor keeps them from being looked at.
+Raises what redis-py raises for the plain reads; moves wait an outage out.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import cast
 
 from redis.exceptions import ResponseError
 
@@ -14,40 +16,92 @@ from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS, VERSIONS_SERVED, Class
 from mailspool.redis_server.link import Link
 from mailspool_worker.clock import RedisClock
+from mailspool_worker.events import Events
 
 _SLICES = 200
 """Calls of 100 chunks each for one batch in one round: two million messages a minute."""
 _A_ROUND = 50
-_ANY_TIME = 2**53
+_PUT_OFF_MS = UPLOAD_ABANDONED_MS // 2
+"""Less than the time after which an upload is abandoned: its score must not read as a sign of life."""
+_A_STEP = 500
+"""Waiting batches looked at in one round trip."""
 
 
-async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[], bool]) -> None:
+async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[], bool], events: Events) -> None:
     """One round. It stops between two slices once `over()`: a worker that shall end does not wait for it."""
     now_ms = clock.now_ms()
-    for upload in await _first(link, moves.keys.loading, now_ms - UPLOAD_ABANDONED_MS):
-        for _ in range(_SLICES):
-            if over() or await moves.collect(upload) != "MORE":
-                break
-    for batch in await _first(link, moves.keys.retire, now_ms):
-        for _ in range(_SLICES):
-            if over() or await moves.purge(batch) != "MORE":
-                break
+    for key, until_ms, tidy in (
+        (moves.keys.loading, now_ms - UPLOAD_ABANDONED_MS, moves.collect),
+        (moves.keys.retire, now_ms, moves.purge),
+    ):
+        for name in await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_ROUND):
+            answer = await _tidied(tidy, name, over)
+            if answer in ("OK", "MORE", "ALIVE"):
+                continue
+            if answer != "BUSY":
+                events.warning("upkeep_put_off", index=key, name=_text(name), why=answer)
+            await link.redis.zadd(key, {name: until_ms + _PUT_OFF_MS}, xx=True)
     for class_ in CLASSES:
         for version in VERSIONS_SERVED:
-            start = 0
-            while start >= 0 and not over():
-                start = await moves.broom(class_, version, start)
+            await _broom(moves, class_, version, over, events)
+
+
+async def _tidied(tidy: Callable[[str], Awaitable[str]], name: bytes, over: Callable[[], bool]) -> str:
+    """The last answer, or the server's words."""
+    answer = "MORE"
+    try:
+        for _ in range(_SLICES):
+            if over():
+                break
+            answer = await tidy(_text(name))
+            if answer != "MORE":
+                break
+    except ResponseError as error:
+        return str(error)[:200]
+    return answer
+
+
+async def _broom(moves: Moves, class_: Class, version: int, over: Callable[[], bool], events: Events) -> None:
+    start = 0
+    try:
+        while start >= 0 and not over():
+            start = await moves.broom(class_, version, start)
+    except ResponseError as error:
+        events.warning("upkeep_put_off", index=moves.keys.queue(class_), name="broom", why=str(error)[:200])
 
 
 async def resume_blocked(link: Link, moves: Moves, classes: Sequence[Class]) -> None:
     """A worker that starts may have other relays, or the right password now: batches that waited for a closed route
-    need not wait for the time that the last worker wrote."""
+    need not wait for the time that the last worker wrote. All of them: whoever waits for its date costs a look."""
     for class_ in classes:
-        for batch in await _first(link, moves.keys.later(class_), _ANY_TIME):
-            with contextlib.suppress(ResponseError):  # broken records; a worker must start all the same
-                await moves.resume(batch)
+        async for names in _steps(link, moves.keys.later(class_)):
+            for name in await _blocked(link, moves, names):
+                try:
+                    await moves.resume(name)
+                except ResponseError:
+                    continue  # broken records; a worker must start all the same
 
 
-async def _first(link: Link, key: str, until_ms: int) -> Sequence[str]:
-    found = await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_ROUND)
-    return [name.decode("utf-8", "replace") for name in found]  # a name that is no text is no name of ours
+async def _steps(link: Link, key: str) -> AsyncIterator[list[str]]:
+    """Every name that is there from beginning to end, whatever its score becomes meanwhile."""
+    cursor = -1
+    while cursor:
+        cursor, found = await link.redis.zscan(key, max(cursor, 0), count=_A_STEP)
+        yield [_text(name) for name, _ in found]
+
+
+async def _blocked(link: Link, moves: Moves, names: Sequence[str]) -> list[str]:
+    """Those for which `resume` has something to do; it looks at the times itself."""
+    pipeline = link.redis.pipeline(transaction=False)
+    for name in names:
+        pipeline.hmget(moves.keys.batch(name), ["wait_why", "closed_until"])
+    answers = await pipeline.execute(raise_on_error=False) if names else []
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+            raise answer
+    found = (cast("list[bytes | None]", answer) if isinstance(answer, list) else [None, None] for answer in answers)
+    return [name for name, (why, until) in zip(names, found, strict=True) if why == b"closed" or until]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")  # a name that is no text is no name of ours

@@ -9,16 +9,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from mailspool.cli.options import Ask, BatchRef, DomainFilter, ReplyFilter, ToFilter
+from mailspool.errors import InputError
 
 if TYPE_CHECKING:
     from mailspool.batch import Batch
     from mailspool.cli.interrupt import Signals
+    from mailspool.status import BatchStatus
 
+_AFRESH: Final = "the same mailspool send with --again (or another --key)"
 Retryable = Literal["deferred", "failed", "uncertain"]
 
 
@@ -44,9 +47,24 @@ def retry(
     """Try deferred messages now, or failed ones again."""
 
     async def act(batch: Batch) -> int:
-        return await batch.retry(state, recipient=to, domain=domain, reply=reply)
+        try:
+            return await batch.retry(state, recipient=to, domain=domain, reply=reply)
+        except InputError as error:
+            raise _why_not(error, await batch.status()) from None
 
     return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} will be tried again now")
+
+
+def _why_not(error: InputError, status: BatchStatus) -> InputError:
+    """A batch that is closed for good, and the way out."""
+    if status.state == "cancelled":
+        why = "is cancelled, and a cancelled batch stays cancelled"
+    elif status.expired:
+        why = "is past its deadline, and what has expired stays so"
+    else:
+        return error
+    words = f"batch {status.id} {why}: nothing of it can be tried again. To mail those after all, queue them again"
+    return InputError(f"{words}: {_AFRESH}.", hint=_AFRESH, code=error.code)
 
 
 def hold(ask: Ask, ref: BatchRef) -> int:
@@ -95,10 +113,11 @@ async def _agreed(batch: Batch) -> bool:
 
 def _act(ask: Ask, ref: str, action: Callable[[Batch], Awaitable[int]], words: Callable[[int, Batch], str]) -> int:
     from mailspool.cli import interrupt
+    from mailspool.cli.refs import known_batch
 
     async def main(signals: Signals) -> int:
         async with ask.spool() as spool:
-            batch = await spool.batch(ref)
+            batch = await known_batch(spool, ref)
             moved = await action(batch)
             if ask.say.json:
                 ask.say.object(Moved(batch.id, moved).to_dict())

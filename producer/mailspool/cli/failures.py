@@ -12,6 +12,7 @@ Called by main.py for every exception that leaves a command. The codes are those
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import tempfile
 import traceback
@@ -34,6 +35,8 @@ NO_ROOM: Final = 73
 TRY_LATER: Final = 75
 SETTINGS: Final = 78
 INTERRUPTED: Final = 130
+_BARE: Final = re.compile(r"unexpected extra argument(?:s|\(s\))? \(([^()\s]+)\)$")
+"""Of `mailspool send people.csv`."""
 
 
 class Usage(Exception):  # noqa: N818 - click's word; its own class belongs to typer's inside
@@ -71,13 +74,18 @@ def failure_of(error: BaseException, data_dir: Path | None = None) -> Failure:
         return Failure("usage", str(error), "", USAGE)
     if isinstance(error, typer.TyperException):
         return Failure(
-            "usage", _full_stop(error.format_message().replace("Value error, ", "")), _help_of(error), error.exit_code
+            "usage", _full_stop(_one_line(error).replace("Value error, ", "")), _help_of(error), error.exit_code
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure("no_room", f"there is no room left: {_named(error)}.", "", NO_ROOM)
     if _is_outage(error):
-        return Failure("spool_unavailable", "the connection to Redis was lost. Nothing was queued.", "", UNAVAILABLE)
+        return Failure("spool_unavailable", "the connection to Redis was lost.", "", UNAVAILABLE)
     return _bug(error, data_dir)
+
+
+def _one_line(error: typer.TyperException) -> str:
+    """typer lists choices on lines of their own."""
+    return " ".join(error.format_message().split())
 
 
 def _full_stop(text: str) -> str:
@@ -85,7 +93,9 @@ def _full_stop(text: str) -> str:
 
 
 def _help_of(error: typer.TyperException) -> str:
-    path = getattr(getattr(error, "ctx", None), "command_path", "mailspool")
+    path = str(getattr(getattr(error, "ctx", None), "command_path", "mailspool"))
+    if path.endswith(" send") and (bare := _BARE.search(error.format_message())):
+        return f"whom it goes to stands after a flag: --to {bare[1]}"
     return f"{path} --help"
 
 

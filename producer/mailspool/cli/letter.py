@@ -36,6 +36,11 @@ class Content:
     headers: tuple[str, ...]
     reply_to: str | None
 
+    @property
+    def lacks_subject(self) -> bool:
+        """A finished mail has headers of its own."""
+        return self.eml is None and not (self.subject or "").strip()
+
     def check(self, *, stdin_is_list: bool) -> None:
         """Usage, before anything is opened."""
         if self.text is not None and self.body is not None:

@@ -31,7 +31,7 @@ _DRAWN_EVERY_S: Final = 0.2
 _TOLD_EVERY_S: Final = 1.0
 _QUIETLY_EVERY_S: Final = 0.2
 _WAITED_S: Final = 3.0
-"""What keeps a batch for a shorter time is not worth a line in a log."""
+"""What keeps a batch for a shorter time is not worth a line in a log; it may be over when a worker has just started."""
 _SOON_S: Final = 0.5
 """What is over by then needs no line."""
 _REPLIES_READ: Final = 20_000
@@ -126,10 +126,11 @@ def _over(batch: Batch, status: BatchStatus | None, timeout: timedelta | None) -
     if status is None:
         return WaitTimeout(f"{batch.id}: no answer after {after}, still going", status=None)
     ended = status.total - status.queued - status.deferred
+    why = f" It waits: {status.waiting_for.rstrip('.')}." if status.waiting_for else ""
     return WaitTimeout(
-        f"{batch.id}: {ended:,} of {status.total:,} after {after}, still going.",
+        f"{batch.id}: {ended:,} of {status.total:,} after {after}, still going.{why}",
         status=status,
-        hint=f"mailspool watch {batch.id}",
+        hint=screens.probe_of(status) or f"mailspool watch {batch.id}",
     )
 
 
@@ -163,6 +164,8 @@ class _Follower:
 
     async def _drawn(self, status: BatchStatus, columns: int) -> list[Line]:
         lines = [screens.live_line(status, columns)]
+        if probe := screens.probe_of(status):
+            lines.append(line(Span(f"look at the relay:  {probe}", "dim")))
         if status.queued == 0 and status.deferred:
             if status.deferred != self._deferred:
                 self._deferred = status.deferred
@@ -176,7 +179,8 @@ class _Follower:
         if status.waiting_for != self._waits_for:
             self._waits_for, self._waits_since_s = status.waiting_for, now_s
         if self._waits_for and not live.live and now_s - self._waits_since_s >= _WAITED_S:
-            self._once("waiting", f"{status.id} waits: {self._waits_for}")
+            look = f"   Look:  {probe}" if (probe := screens.probe_of(status)) else ""
+            self._once("waiting", f"{status.id} waits: {self._waits_for}{look}")
 
     def _once(self, code: str, text: str) -> None:
         if text not in self._told:

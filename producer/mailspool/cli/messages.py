@@ -127,8 +127,9 @@ def _row_of(ref: str) -> int | None:
 
 async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
     from mailspool.cli import screens
+    from mailspool.cli.refs import known_batch
 
-    batch = await spool.batch(ref.rpartition("-")[0])
+    batch = await known_batch(spool, ref.rpartition("-")[0])
     message = await batch.message(number)
     if ask.say.json:
         ask.say.object(message.to_dict())
@@ -137,7 +138,9 @@ async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
 
 
 async def _messages(ask: Ask, spool: Spool, ref: str, filters: _Filters, file: Path | None) -> None:
-    batch = await spool.batch(ref)
+    from mailspool.cli.refs import known_batch
+
+    batch = await known_batch(spool, ref)
     if file is not None:
         written = await _write_csv(batch, filters, file)
         if str(file) != "-":

@@ -29,7 +29,7 @@ from mailspool.cli.when import Moment, spelled
 from mailspool.cli.wording import in_flags, of_addresses
 from mailspool.client.specs import template_spec
 from mailspool.content.digest import digest
-from mailspool.errors import InputError, KeyConflict, NotFound, SpoolUnavailable, WaitTimeout
+from mailspool.errors import ConfigError, InputError, KeyConflict, NotFound, SpoolUnavailable, WaitTimeout
 from mailspool.lists import ListOptions, empty_list, open_rows
 from mailspool.spool import Spool
 
@@ -103,7 +103,7 @@ class Queueing:
             if self._order.after.dry_run:
                 return await self._check(spool)
             key = self._key(spool.settings)
-            await stoppable(spool.open())
+            await _opened(spool)
         except asyncio.CancelledError:
             raise self._nothing_queued() from None
         async with spool:
@@ -149,6 +149,10 @@ class Queueing:
             count = screens.counted(rows, "row")
             self._say.note(f"{harmless(self._who.title)}   {shape}, {count}{colon}{harmless(columns)}")
 
+    def _note_subject(self) -> None:
+        if self._order.content.lacks_subject:
+            self._say.notice("no_subject", "No subject: many receivers treat that as spam. Give --subject.")
+
     # -- check
 
     async def _check(self, spool: Spool) -> int:
@@ -167,10 +171,11 @@ class Queueing:
             raise self._in_flags(error) from None
         if self._say.json:
             self._say.object(report.to_dict())
-            return 0
-        self._note_list(report.rows)
-        mails = report.good
-        self._say.text(f"{screens.counted(mails, 'mail')} checked and rendered; nothing was queued (--dry-run).")
+        else:
+            self._note_list(report.rows)
+            mails = screens.counted(report.good, "mail")
+            self._say.text(f"{mails} checked and rendered; nothing was queued (--dry-run).")
+        self._note_subject()
         return 0
 
     # -- queue
@@ -189,16 +194,21 @@ class Queueing:
 
     async def _known_or_queued(self, spool: Spool, key: str) -> tuple[Batch, BatchStatus]:
         """The batch, and how it stands now; said to the person, too."""
+        batch: Batch | None = None
         try:
             before = None if key.startswith(ONCE) else await batch_of(spool, key)
             if before is not None and key.startswith(PREFIX):
                 return await self._already(*before)
             async with patience(self._say, self._patience_words()):
                 batch = await self._queue(spool, key, None if before is None else before[1].total)
-            status = await batch.status()
-            workers = (await spool.status()).workers
+            status, workers = await batch.status(), (await spool.status()).workers
         except asyncio.CancelledError:
-            raise self._nothing_queued() from None
+            raise (self._nothing_queued() if batch is None else self._just_queued(batch.id)) from None
+        except SpoolUnavailable as error:
+            if batch is None:
+                raise
+            words = f"{batch.added:,} queued as {batch.id}, but {error.message}"
+            raise SpoolUnavailable(words, hint=f"mailspool watch {batch.id}") from None
         self._tell(batch, status, workers)
         return batch, status
 
@@ -226,8 +236,7 @@ class Queueing:
             # The upload has been given up by now, so what the key shows is final.
             after = await batch_of(spool, key)
             if after is not None and after[1].total != total:
-                words = f"Interrupted just after it was queued as {after[0].id}."
-                raise Interrupted(f"{words} Undo it: mailspool cancel {after[0].id}", self._signals.exit_code) from None
+                raise self._just_queued(after[0].id) from None
             raise
         except InputError as error:
             raise self._in_flags(error) from None
@@ -253,6 +262,10 @@ class Queueing:
 
     def _nothing_queued(self) -> Interrupted:
         return Interrupted("Interrupted: nothing was queued.", self._signals.exit_code)
+
+    def _just_queued(self, batch: str) -> Interrupted:
+        words = f"Interrupted just after it was queued as {batch}. Undo it: mailspool cancel {batch}"
+        return Interrupted(words, self._signals.exit_code)
 
     # -- say it
 
@@ -289,6 +302,7 @@ class Queueing:
                 self._say.lines([screens.queued_line(status, batch.added, self._now)])
             else:
                 self._answer(batch.id)
+        self._note_subject()
         for code, words in screens.send_notices(batch, status, workers, deliver=self._order.after.deliver):
             self._say.notice(code, words)
 
@@ -315,7 +329,7 @@ class Queueing:
         except WaitTimeout as error:
             if not after.deliver:
                 raise
-            raise WaitTimeout(error.message, status=error.status, hint=_GO_ON) from None
+            raise WaitTimeout(error.message, status=error.status, hint=_after_timeout(error)) from None
         if self._say.json:
             self._say.object(status.to_dict())
         else:
@@ -334,6 +348,17 @@ class Queueing:
         return f"Stopped: {far}. Go on: {_GO_ON}"
 
 
+async def _opened(spool: Spool) -> None:
+    """An error at this point leaves no doubt about the mail."""
+    try:
+        await stoppable(spool.open())
+    except SpoolUnavailable as error:
+        raise SpoolUnavailable(f"{error.message} Nothing was queued.", hint=error.hint) from None
+    except ConfigError as error:
+        words = f"{error.message} Nothing was queued."
+        raise ConfigError(words, hint=error.hint, code=error.code, exit_code=error.exit_code) from None
+
+
 async def batch_of(spool: Spool, key: str) -> tuple[Batch, BatchStatus] | None:
     """The committed batch of a key."""
     try:
@@ -342,6 +367,14 @@ async def batch_of(spool: Spool, key: str) -> tuple[Batch, BatchStatus] | None:
     except NotFound:
         return None
     return None if status.state == "loading" else (batch, status)
+
+
+def _after_timeout(error: WaitTimeout) -> str:
+    """Where the relay is at fault, going on does not help before somebody has looked at it."""
+    from mailspool.status import BatchStatus
+
+    look = screens.probe_of(error.status) if isinstance(error.status, BatchStatus) else ""
+    return f"{look} tells more; then {_GO_ON}" if look else _GO_ON
 
 
 def _in_doubt(error: SpoolUnavailable, key: str) -> SpoolUnavailable:

@@ -116,6 +116,8 @@ def _cells(values: Sequence[str]) -> tuple[str, ...]:
 
     found: dict[str, str] = {}
     for value in values:
+        if not value.strip():
+            raise NotFound('no file "": --to is empty (is a variable of the shell not set?).', code="no_such_file")
         if "@" not in value:
             raise NotFound(f'no file "{value[:60]}", and it is no address.{near_file(value)}', code="no_such_file")
         try:

@@ -36,6 +36,8 @@ _GROUPS_SHOWN: Final = 4
 _BAR_MOST: Final = 40
 _BAR_LEAST: Final = 8
 _SOON_S: Final = 90
+_RELAY_IN_TROUBLE: Final = re.compile(r"relay ([a-z0-9][a-z0-9_-]*) (?:paused|waiting)\b", re.ASCII)
+"""As a RouteStatus calls itself in `waiting_for`."""
 
 Groups = Mapping[str, Counter[str]]
 """State -> how often each kind of reply was the last one."""
@@ -67,6 +69,12 @@ def kinds(found: Counter[str]) -> str:
     most = found.most_common(_GROUPS_SHOWN)
     more = len(found) - len(most)
     return " · ".join([f"{kind} ({number:,})" for kind, number in most] + ([f"{more} other kinds"] if more else []))
+
+
+def probe_of(status: BatchStatus) -> str:
+    """The command that shows what is wrong with the relay that keeps this batch; nothing if none does."""
+    found = _RELAY_IN_TROUBLE.match(status.waiting_for or "")
+    return f"mailspool probe {found[1]}" if found else ""
 
 
 def titled(status: BatchStatus) -> str:
@@ -111,7 +119,8 @@ def send_notices(batch: Batch, status: BatchStatus, workers: int, *, deliver: bo
             )
         )
     elif status.waiting_for and workers and not status.waiting_for.startswith("starts "):
-        found.append(("waiting", f"It waits: {harmless(status.waiting_for)}"))
+        look = f"   Look:  {probe}" if (probe := probe_of(status)) else ""
+        found.append(("waiting", f"It waits: {harmless(status.waiting_for)}{look}"))
     return found
 
 
@@ -181,6 +190,8 @@ def next_step(status: BatchStatus) -> str:
         return f"mailspool release {status.id}"
     if status.waiting_for == "no worker is running":
         return "mailspool worker"
+    if probe := probe_of(status):
+        return probe
     if status.done and unsent:
         return f"mailspool show {status.id} --unsent --csv unsent.csv"
     return f"mailspool watch {status.id}" if not status.done else ""

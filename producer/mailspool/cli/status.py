@@ -40,9 +40,10 @@ def status(
 
 
 async def _batch(ask: Ask, spool: Spool, ref: str) -> None:
+    from mailspool.cli.refs import known_batch
     from mailspool.cli.watch import show_report
 
-    batch = await spool.batch(ref)
+    batch = await known_batch(spool, ref)
     found = await batch.status()
     if ask.say.json:
         ask.say.object(found.to_dict())
@@ -60,6 +61,10 @@ async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
         ask.say.object(found.to_dict())
         return
     ask.say.lines(screens.spool_screen(found, datetime.now(UTC)))
+    for route in found.routes:
+        if route.state != "ok":
+            words = f"Nothing leaves by the relay {route.name}.   Look:  mailspool probe {route.name}"
+            ask.say.notice("relay", words)
     if not found.workers and found.queued + found.deferred:
         ask.say.notice("no_worker", "No worker is running, so nothing leaves. Start one:  mailspool worker")
     if not found.batches and ask.settings().redis_url is None and _elsewhere(spool.settings.data_dir):

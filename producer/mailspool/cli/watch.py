@@ -32,9 +32,10 @@ async def _watch(ask: Ask, ref: str, timeout: timedelta | None, signals: Signals
     import asyncio
 
     from mailspool.cli.live import follow
+    from mailspool.cli.refs import known_batch
 
     async with ask.spool() as spool:
-        batch = await spool.batch(ref)
+        batch = await known_batch(spool, ref)
         try:
             status = await follow(ask.say, batch, timeout, tell=True)
         except asyncio.CancelledError:

@@ -20,6 +20,7 @@ from mailspool.errors import ConfigError
 
 if TYPE_CHECKING:
     from mailspool.cli.interrupt import Signals
+    from mailspool.cli.say import Say
     from mailspool.contract.states import Class
     from mailspool.settings import Settings
 
@@ -66,7 +67,7 @@ def worker(
     if timeout is not None and not (drain or until_done):
         raise Usage("--timeout bounds --drain or --until-done: a worker without them runs until it is stopped.")
     # The worker's own first log lines tell what is strange about them.
-    settings = ask.settings(tell=False, **({"log_format": "json"} if ask.say.json else {}))
+    settings = ask.settings(tell=False, **_log_settings(ask.say))
     if not settings.relay_table():
         ask.tell_unknown_variables()  # MAILSPOOL_RELAYURL; a worker that starts tells them in its log
         raise ConfigError(settings.no_relay_words(), code="no_relay")
@@ -81,14 +82,25 @@ def worker(
     )
 
 
+def _log_settings(say: Say) -> dict[str, object]:
+    """What the global flags mean for the worker's log, which is all that it says."""
+    found: dict[str, object] = {}
+    if say.json:
+        found["log_format"] = "json"
+    if say.quiet:
+        found["log_level"] = "error"
+    return found
+
+
 def _ids(ask: Ask, refs: Sequence[str]) -> list[str]:
     """What people call batches, as ids; an unknown one is told before anything is sent."""
     if not refs:
         return []
     from mailspool.cli import interrupt
+    from mailspool.cli.refs import known_batch
 
     async def main(signals: Signals) -> list[str]:
         async with ask.spool() as spool:
-            return [(await spool.batch(ref)).id for ref in refs]
+            return [(await known_batch(spool, ref)).id for ref in refs]
 
     return interrupt.run(main)

@@ -6,15 +6,19 @@ Known limit: the age of the oldest waiting mail is looked for among the latest b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple, cast
+
+from redis.exceptions import ResponseError
 
 from mailspool.client.connection import Connection, as_fields
 from mailspool.client.upload import Receipt
 from mailspool.content.mime import Compiled
 from mailspool.contract.codec import decode_rows, decode_spec
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, Class, OnUncertain
-from mailspool.errors import InputError, NotFound, SpoolUnsafe
+from mailspool.errors import InputError, MailspoolError, NotFound, SpoolUnsafe
 from mailspool.status import (
     BatchStatus,
     MessageStatus,
@@ -31,6 +35,8 @@ _AT_ONCE = 20
 """Chunks fetched in one round trip, if their rows are small."""
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 _OLDEST_AMONG = 50
+_TIME = re.compile(rb"\d{1,13}")
+"""Milliseconds up to the year 2286."""
 
 
 class Chunk(NamedTuple):
@@ -52,6 +58,16 @@ async def find_batch(connection: Connection, ref: str) -> Receipt:
 
 def no_batch(connection: Connection, ref: str, more: str = "") -> NotFound:
     return NotFound(f'no batch "{ref[:60]}" in {connection.link.name}.{more}', code="no_such_batch")
+
+
+def forgotten(connection: Connection, batch: str) -> NotFound:
+    """For who holds a handle: the batch was there, and the server does not know why it is not any more."""
+    return NotFound(
+        f"{connection.link.name} does not know batch {batch} any more: its retention is over, or the server has lost "
+        "its data (FLUSHALL, an older backup, another database).",
+        hint="`mailspool status` shows what is there",
+        code="no_such_batch",
+    )
 
 
 async def _find_id(connection: Connection, ref: str) -> str:
@@ -81,9 +97,9 @@ async def _find_id(connection: Connection, ref: str) -> str:
 
 
 async def _latest_words(connection: Connection) -> str:
-    for batch in await latest(connection, 1):
-        status = await status_of(connection, batch)
-        if status is not None and status.created_at is not None:
+    async for status in readable(connection, 1):
+        if status.created_at is not None:
+            batch = status.id
             name = f"{status.name}, " if status.name else ""
             return f" Latest: {batch} ({name}{status.created_at.astimezone():%H:%M})."
     return ""
@@ -104,16 +120,36 @@ async def latest(connection: Connection, limit: int) -> list[str]:
 
 
 async def status_of(connection: Connection, batch: str) -> BatchStatus | None:
-    seen = await connection.moves.status(batch)
-    return None if seen is None else batch_status(batch, seen)
+    with reading(connection, batch):
+        seen = await connection.moves.status(batch)
+        return None if seen is None else batch_status(batch, seen)
+
+
+@contextlib.contextmanager
+def reading(connection: Connection, batch: str) -> Iterator[None]:
+    """What is no record of ours (somebody else wrote there) is told in words, as NotFound."""
+    try:
+        yield
+    except MailspoolError:  # some of its classes are ValueErrors, too
+        raise
+    except (ResponseError, ValueError, KeyError, OverflowError) as error:
+        raise NotFound(
+            f"the record of batch {batch} in {connection.link.name} cannot be read: something else has written there.",
+            hint=type(error).__name__,
+            code="unreadable_batch",
+        ) from error
 
 
 async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
     """Counts from the class totals, so that it costs the same with a million batches."""
     totals = await _totals(connection)
-    batches = []
+    batches, unreadable = [], 0
     for batch in await latest(connection, limit):
-        status = await status_of(connection, batch)
+        try:
+            status = await status_of(connection, batch)
+        except NotFound:
+            unreadable += 1
+            continue
         if status is not None:
             batches.append(status)
     workers = await live_workers(connection)
@@ -127,7 +163,16 @@ async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
         oldest_s=await _oldest_s(connection, batches),
         routes=await _routes(connection, workers),
         batches=tuple(batches),
+        unreadable=unreadable,
     )
+
+
+async def readable(connection: Connection, limit: int) -> AsyncIterator[BatchStatus]:
+    """The latest batches; one whose record is broken is left out."""
+    for batch in await latest(connection, limit):
+        with contextlib.suppress(NotFound):
+            if (status := await status_of(connection, batch)) is not None:
+                yield status
 
 
 async def _totals(connection: Connection) -> dict[str, int]:
@@ -136,7 +181,9 @@ async def _totals(connection: Connection) -> dict[str, int]:
     for answer in await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in CLASSES]):
         for name, number in as_fields(answer).items():
             if name != "n_claimed":
-                totals[name if name in totals else "ended"] += int(number)
+                totals[name if name in totals else "ended"] += (
+                    int(number) if number.removeprefix("-").isdecimal() else 0
+                )
     return totals
 
 
@@ -154,8 +201,8 @@ async def _oldest_s(connection: Connection, batches: Sequence[BatchStatus]) -> i
     """Of batches with equal lifetimes the oldest expires first."""
     keys = connection.keys
     first = await connection.strings("ZRANGE", keys.deadline, 0, _OLDEST_AMONG - 1)
-    stored = await connection.commands([("HGET", keys.batch(batch), "created") for batch in first])
-    created = [utc(int(at_ms)) for at_ms in cast("list[bytes | None]", stored) if at_ms]
+    stored = await connection.commands([("HGET", keys.batch(batch), "created") for batch in first], broken=True)
+    created = [utc(int(at_ms)) for at_ms in stored if isinstance(at_ms, bytes) and _TIME.fullmatch(at_ms)]
     created += [status.created_at for status in batches if not status.done]
     times = [when.timestamp() for when in created if when is not None]
     return max(0, round(await now_ms(connection) / 1000 - min(times))) if times else None
@@ -181,7 +228,7 @@ async def check_relay(connection: Connection, relay: str) -> None:
     known = await _relays_of(connection, await live_workers(connection))
     who = "the running workers have"
     if not known:
-        known, who = list(connection.settings.relays), "the settings have"
+        known, who = connection.settings.relay_names(), "the settings have"
     if known and relay not in known:
         raise InputError(f'no relay "{relay}": {who} {", ".join(known)}. Nothing was queued.', code="no_such_relay")
 
@@ -202,7 +249,7 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
     keys = connection.keys
     fields = await connection.fields(keys.batch(batch))
     if not fields:
-        raise no_batch(connection, batch)
+        raise forgotten(connection, batch)
     verdict = fields.get("verdict") if fields.get("state") in ("closed", "purging") else None
     content = await _content_of(connection, batch)
     if only_odd and verdict is None:

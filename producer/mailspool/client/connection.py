@@ -85,9 +85,9 @@ def _is_away(error: ResponseError) -> bool:
 def _in_words(error: ResponseError, name: str) -> MailspoolError | None:
     words = str(error)
     if "OOM command not allowed" in words or "used memory > 'maxmemory'" in words:
-        return SpoolFull(f"{name} has no memory left (maxmemory). Nothing was queued.")
+        return SpoolFull(f"{name} has no memory left (maxmemory).")
     if "MISCONF" in words:
-        return SpoolFull(f"{name} cannot write to its disk and takes nothing more. Nothing was queued.")
+        return SpoolFull(f"{name} cannot write to its disk and takes nothing more.")
     if isinstance(error, NoPermissionError):
         return ConfigError(
             f"{name} does not allow this user what Mailspool needs: {words[:100]}.",
@@ -148,14 +148,18 @@ class Connection:
         execute = cast("Callable[..., Awaitable[object]]", self.link.redis.execute_command)
         return await patiently(self.link, lambda: execute(*words))
 
-    async def commands(self, many: Sequence[Sequence[Arg]]) -> list[object]:
-        """Several reads in one round trip."""
+    async def commands(self, many: Sequence[Sequence[Arg]], *, broken: bool = False) -> list[object]:
+        """Several reads in one round trip. `broken`: a key that holds something else answers None, not for all."""
 
         async def work() -> list[object]:
             pipeline = self.link.redis.pipeline(transaction=False)
             for words in many:
                 pipeline.execute_command(*words)
-            return cast("list[object]", await pipeline.execute())
+            answers = cast("list[object]", await pipeline.execute(raise_on_error=not broken))
+            for answer in answers:
+                if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+                    raise answer
+            return [None if isinstance(answer, Exception) else answer for answer in answers]
 
         return await patiently(self.link, work) if many else []
 
@@ -214,4 +218,5 @@ class Connection:
 
 def as_fields(answer: object) -> dict[str, str]:
     """redis-py's answer of HGETALL as names and words."""
-    return {name.decode(): value.decode() for name, value in cast("dict[bytes, bytes]", answer).items()}
+    flat = cast("dict[bytes, bytes]", answer)
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in flat.items()}

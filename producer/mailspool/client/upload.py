@@ -39,6 +39,7 @@ _ROW_COSTS = 120
 """Bytes that Redis keeps of a row beside its text: identity, outcome, indexes (measured: 52 + 45 + some)."""
 _LEAST_ROOM = 64 * 1024
 """What an upload of unknown size must find: a few chunks; the rest is looked at on the way."""
+_CANCEL_AGAIN_S = 0.05
 _GIVE_UP_S = 1.0
 """Giving up tells Redis so if it answers at once; if not, the upload falls silent, which frees the key in 15 s."""
 
@@ -85,6 +86,9 @@ def before_the_commit(terms: Terms) -> Iterator[None]:
             safe = "Run it again: with its key that is safe." if terms.key else "Look at `mailspool status`."
             raise SpoolUnavailable(f"{words} {safe}", acknowledged=None, hint=error.hint) from error
         raise SpoolUnavailable(f"{words} Nothing was queued.", hint=error.hint) from error
+    except SpoolFull as error:
+        words = error.message.removesuffix(" Nothing was queued.")
+        raise SpoolFull(f"{words} Nothing was queued.", hint=error.hint) from error
 
 
 class Upload:
@@ -214,12 +218,7 @@ class Upload:
 
     async def end(self) -> None:
         """After a commit: nothing to do. Else the upload is given up: nothing is queued, the key is free at once."""
-        for task in tuple(self._loads):
-            task.cancel()
-        await asyncio.gather(*self._loads, return_exceptions=True)
-        if self._signs is not None:
-            self._signs.cancel()
-            await asyncio.gather(self._signs, return_exceptions=True)
+        await _ended((*self._loads, *([self._signs] if self._signs is not None else ())))
         if not self._committed:
             try:
                 async with asyncio.timeout(_GIVE_UP_S):
@@ -303,6 +302,19 @@ async def uploading(
     finally:
         ending = asyncio.create_task(upload.end(), name="upload ends")
         await asyncio.shield(ending)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Returns when all are done. One `cancel()` is not enough: Python 3.11's wait_for, inside redis-py, swallows it now
+    and then, and signs of life would go on for ever."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # `add` and `commit` have told it
 
 
 def _cancellations() -> int:

@@ -111,6 +111,8 @@ class Composed:
             return self._fill(row, n)
         except UnicodeEncodeError:
             raise RenderError("a value holds half a character (a lone surrogate)") from None
+        except MemoryError:
+            raise RenderError("it takes more memory than there is") from None
 
     def _fill(self, row: Row, n: int) -> Rendered:
         texts = self._texts.fill(row.values, row.recipient)

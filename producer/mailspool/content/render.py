@@ -5,27 +5,27 @@ All fields of a batch that hold Jinja are ONE compiled template with NUL between
 a third of the cost of rendering each. Every field is a scope of its own with its own autoescape (on in html only), so
 that the texts equal those of separate renderings. There is nothing random in it: the same row gives the same text.
 Raises InputError (a template that does not compile; field and line) and RenderError (a row that cannot be rendered).
-Known limit: beside the sandbox's range limit and that of products, nothing holds back a template that asks for endless
-text (loops inside loops, `center`, the width of a format).
+What a rendering may take of memory and time is bounded.py's matter.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import NamedTuple
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError, UndefinedError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from mailspool.content.bounded import BoundedEnvironment
+from mailspool.content.counting import counted
 from mailspool.content.needs import printed, surely_needed
+from mailspool.content.spending import SHORT, STEPS, BoundedContext, TooMuchError, concat, spend_long
 from mailspool.contract.records import Spec
 from mailspool.errors import InputError
 
@@ -36,10 +36,11 @@ _SUPPLIED = frozenset({"email", "row", "self"})
 _NOT_REPEATABLE_FILTERS = ("random",)
 _NOT_REPEATABLE_GLOBALS = ("lipsum",)
 """Every attempt must send identical bytes."""
+_KEYWORDS = frozenset(
+    ("and", "call", "elif", "else", "filter", "for", "if", "in", "is", "macro", "not", "or", "recursive", "set", "with")
+)
+"""Words of Jinja's own that stand between names."""
 _NAMES_SHOWN = 12
-_LONGEST_PRODUCT = 1_000_000
-"""Characters: stars of a rating, a ruler, an indent; far more is a mistake or an attack."""
-_LARGEST_POWER_BITS = 10_000
 _NO_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 _TEXT_TYPES = frozenset((str, Markup, int, float, bool, NoneType, Decimal, list, dict, tuple))
 
@@ -69,50 +70,30 @@ class Field(NamedTuple):
     html: bool = False
 
 
-def _printable(value: object) -> object:
+@pass_context
+def _printable(context: BoundedContext, value: object) -> object:
     """What `{{ }}` may print. Methods, generators and other objects print as their memory address: always a mistake."""
+    if type(value) is str and len(value) <= SHORT:
+        return value
+    spend_long(context, value)
     if type(value) in _TEXT_TYPES or isinstance(value, str | date | time | timedelta | int | float | Undefined):
         return value
     raise _NotTextError(type(value).__name__)
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, and a limit to what `*` and `**` may make: one number in one row must not take all memory."""
-
-    intercepted_binops = frozenset(("*", "**"))
-
-    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        if operator == "*" and _product_size(left, right) > _LONGEST_PRODUCT:
-            raise SecurityError("a product that is too long")
-        if operator == "**" and _power_bits(left, right) > _LARGEST_POWER_BITS:
-            raise SecurityError("a power that is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _product_size(left: object, right: object) -> int:
-    """Characters or items of `text * number`; 0 for other products."""
-    for one, times in ((left, right), (right, left)):
-        if isinstance(one, str | list | tuple) and isinstance(times, int):
-            return len(one) * times
-    return 0
-
-
-def _power_bits(left: object, right: object) -> int:
-    """How long a power of whole numbers becomes; 0 for other powers: floats overflow by themselves."""
-    return left.bit_length() * right if isinstance(left, int) and isinstance(right, int) else 0
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    env = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+def _environment() -> BoundedEnvironment:
+    env = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
     for name in _NOT_REPEATABLE_FILTERS:
         del env.filters[name]
     for name in _NOT_REPEATABLE_GLOBALS:
         del env.globals[name]
+    env.limit()
     return env
 
 
 _ENV = _environment()
-_GLOBALS: Mapping[str, object] = MappingProxyType(dict(_ENV.globals))
+_GLOBALS: Mapping[str, object] = dict(_ENV.globals)
+"""A plain dict, which is copied fastest: once a mail."""
 
 
 def is_template(source: str) -> bool:
@@ -157,6 +138,7 @@ class Templates:
             uses = printed(tree.body)
             self.uses = None if uses is None or self.uses is None else self.uses + uses
         self._template = _merge(dynamic) if dynamic else None
+        self._join: Callable[[Iterable[str]], str] = "".join if self.uses is not None else concat
 
     def fill(self, values: Mapping[str, object], recipient: str) -> list[str]:
         """The texts of the dynamic fields, in their order. Raises RenderError."""
@@ -166,7 +148,10 @@ class Templates:
         names = {**_GLOBALS, "email": recipient, "row": values, **values}
         context = _ENV.context_class(_ENV, names, None, template.blocks)
         try:
-            texts = "".join(template.root_render_func(context)).split(SEPARATOR)
+            whole = self._join(template.root_render_func(context))
+            if len(whole) > STEPS:
+                raise TooMuchError
+            texts = whole.split(SEPARATOR)
         except Exception as error:  # noqa: BLE001 - a template may raise anything; it becomes this row's reason
             raise RenderError(f"{self._failed_in(template, names)}: {_reason(error)}") from None
         if len(texts) != len(self.dynamic):
@@ -190,12 +175,43 @@ def _parse(field: Field) -> nodes.Template:
     try:
         tree = _ENV.parse(field.source)
         _refuse_foreign(field, tree)
-        _ENV.compile(tree, defer_init=True)  # finds what parsing alone does not, while the field is known
+        _ENV.compile(counted(tree), defer_init=True)  # finds what parsing alone does not, while the field is known
         return _ENV.parse(field.source)  # compiling may leave its marks in a tree
     except TemplateSyntaxError as error:
-        raise _syntax_error(field, error.lineno, error.message or "it cannot be read") from None
+        what = error.message or "it cannot be read"
+        if typed := _spaced_name(field.source, error.lineno, what):
+            raise _not_one_word(field, error.lineno, typed) from None
+        raise _syntax_error(field, error.lineno, what) from None
     except (RecursionError, SyntaxError):  # Python allows 20 blocks inside one another
         raise _syntax_error(field, 1, "it is nested too deeply") from None
+
+
+def _spaced_name(source: str, line: int, what: str) -> str:
+    """`first name`, if that is what the parser stumbled over in this line; else nothing."""
+    try:
+        tokens = list(_ENV.lex(source))
+    except TemplateSyntaxError:
+        return ""
+    words: list[str] = []
+    for number, kind, text in [*tokens, (0, "end", "")]:
+        if kind == "whitespace":
+            continue
+        if number == line and text not in _KEYWORDS and (kind == "name" or (kind == "integer" and words)):
+            words.append(text)
+            continue
+        if any(what.endswith(f", got '{word}'") for word in words[1:]):
+            return " ".join(words)
+        words = []
+    return ""
+
+
+def _not_one_word(field: Field, line: int, typed: str) -> InputError:
+    name = "_".join(typed.lower().split())
+    error = _syntax_error(
+        field, line, f'"{typed}" is not one word, and a name in a template is. Did you mean {{{{ {name} }}}}?'
+    )
+    hint = f"the columns of a list file are named in lower case, with _ for spaces: {name}"
+    return InputError(error.message, hint=hint, code=error.code)
 
 
 def _refuse_foreign(field: Field, tree: nodes.Template) -> None:
@@ -250,7 +266,7 @@ def _merge(fields: Sequence[tuple[Field, nodes.Template]]) -> Template:
             body.append(nodes.Output([nodes.TemplateData(SEPARATOR)], lineno=1))
         escape = nodes.ScopedEvalContextModifier(lineno=1)
         escape.options = [nodes.Keyword("autoescape", nodes.Const(field.html), lineno=1)]
-        escape.body = tree.body
+        escape.body = counted(tree).body
         body.append(nodes.Scope([escape], lineno=1))
     whole = nodes.Template(body, lineno=1)
     whole.set_environment(_ENV)
@@ -268,6 +284,8 @@ def _reason(error: Exception) -> str:
         if error.kind in ("generator", "map", "filter", "reversed"):
             return f"it prints a {error.kind}, not a text: add |join or |list"
         return f"it prints a {error.kind}, not a text: are the brackets () missing?"
+    if isinstance(error, TooMuchError | MemoryError):
+        return "it asks for more text or more work than is allowed in a template"
     if isinstance(error, SecurityError):
         return "it does something that is not allowed in a template"
     return f"it cannot be filled ({type(error).__name__})"
@@ -334,5 +352,6 @@ def missing_sentence(name: str, row: int | str, have: Iterable[str]) -> str:
         shown += f" and {len(names) - _NAMES_SHOWN} more"
     by_case = {other.casefold(): other for other in names}
     near = difflib.get_close_matches(name.casefold(), by_case, 1, cutoff=0.7)
+    near = near or [other for other in by_case if other.startswith(f"{name.casefold()}_")]  # {{ first-name }}
     guess = f" Did you mean {{{{ {by_case[near[0]]} }}}}?" if near else ""
     return f"template needs {{{{ {name} }}}}; {where} has: {shown}.{guess}"

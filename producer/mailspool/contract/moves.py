@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from mailspool.contract.codec import DecodeError
 from mailspool.contract.keys import Keys
 from mailspool.contract.scripts import Script, scripts
 from mailspool.contract.states import Class
@@ -300,13 +301,17 @@ class Moves:
     async def lease(
         self, b: str, k: int, gen: int, token: str, relays: Sequence[str], *, now_ms: int = 0
     ) -> Leased | Refused:
+        """Raises DecodeError for a chunk with an index or a field that is none of ours; the lease is granted then."""
         kind, *rest = _list(await self._call("lease", b, k, gen, token, ",".join(relays), now_ms=now_ms))
         if _text(kind) != "OK":
             return Refused(_text(rest[0]))
         now, rows, outs, state, lost, batch = rest
         flat = cast("list[bytes]", outs)
-        outcomes = {int(i): value for i, value in zip(flat[::2], flat[1::2], strict=True)}
-        return Leased(_int(now), cast("bytes", rows), outcomes, _text(state), _int(lost), _fields(batch))
+        try:
+            outcomes = {int(i): value for i, value in zip(flat[::2], flat[1::2], strict=True)}
+            return Leased(_int(now), cast("bytes", rows), outcomes, _text(state), _int(lost), _fields(batch))
+        except ValueError as error:
+            raise DecodeError(f"a leased chunk cannot be read: {type(error).__name__}") from error
 
     async def renew(self, runs: Sequence[tuple[str, int, str]], *, now_ms: int = 0) -> list[str]:
         flat = [item for run in runs for item in run]

@@ -171,7 +171,7 @@ class EmbeddedServer:
         if door is None:
             raise SpoolUnavailable(
                 f"{human_path(folder)}: another process has been opening or closing this spool for"
-                f" {self._patience.door_s:.0f} s. Nothing was queued.",
+                f" {self._patience.door_s:.0f} s.",
             )
         with door:
             yield

@@ -140,7 +140,7 @@ class Link:
         self._where = await self._enter() if self.embedded else self._url_address
         self._redis = Redis.from_pool(pools.make_pool(self._where))
         try:
-            await self._answer_within(OPEN_LIMIT_S, after=" Nothing was queued.")
+            await self._answer_within(OPEN_LIMIT_S)
             self.check_safety()
         except BaseException:
             await self.close()
@@ -181,14 +181,14 @@ class Link:
         try:
             async with asyncio.timeout(limit_s) as limit, self._one_recovers:
                 if self._recoveries == seen:  # else somebody did it while we waited
-                    await self._answer_within(None, after="", around=limit)
+                    await self._answer_within(None, around=limit)
                     self._recoveries += 1
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise self._unavailable(limit_s, self._last_reason, after="") from None
+            raise self._unavailable(limit_s, self._last_reason) from None
 
-    async def _answer_within(self, limit_s: float | None, *, after: str, around: asyncio.Timeout | None = None) -> None:
+    async def _answer_within(self, limit_s: float | None, *, around: asyncio.Timeout | None = None) -> None:
         """Try until the server answers and takes writes, and read its facts. `around`: a limit of the caller's."""
         self._last_reason = None
         retrying = AsyncRetrying(
@@ -205,9 +205,9 @@ class Link:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise self._unavailable(limit_s, self._last_reason, after=after) from None
+            raise self._unavailable(limit_s, self._last_reason) from None
         except RedisError as exc:
-            raise self._unavailable(limit_s, exc, after=after) from None
+            raise self._unavailable(limit_s, exc) from None
 
     async def _attempt(self) -> None:
         await self._ensure()
@@ -259,7 +259,7 @@ class Link:
             self._ensuring.add_done_callback(_look_at)
         await asyncio.shield(self._ensuring)
 
-    def _unavailable(self, limit_s: float | None, reason: BaseException | None, *, after: str) -> MailspoolError:
+    def _unavailable(self, limit_s: float | None, reason: BaseException | None) -> MailspoolError:
         """The last reason in words. redis-py's texts go into the hint only where they name no command."""
         root = _root(reason)
         if isinstance(reason, MailspoolError):
@@ -267,13 +267,13 @@ class Link:
         if isinstance(root, _REFUSED):
             return ConfigError(
                 f"{self.name} refuses this user or password: {str(root)[:100]}. Check redis_password"
-                f" (MAILSPOOL_REDIS_PASSWORD) and the user in redis_url.{after}",
+                " (MAILSPOOL_REDIS_PASSWORD) and the user in redis_url.",
                 code="redis_login",
             )
         tried = f" (tried {limit_s:g} s)" if limit_s is not None else ""
         if isinstance(root, ReadOnlyError):
-            return SpoolUnavailable(f"{self.name} is a read-only replica{tried}: give the primary's address.{after}")
-        return SpoolUnavailable(f"{self.name} does not answer{tried}.{after}", hint=str(root)[:200] if root else "")
+            return SpoolUnavailable(f"{self.name} is a read-only replica{tried}: give the primary's address.")
+        return SpoolUnavailable(f"{self.name} does not answer{tried}.", hint=str(root)[:200] if root else "")
 
 
 _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)

@@ -237,6 +237,10 @@ class Settings(BaseSettings):
                 )
         return relays
 
+    def relay_names(self) -> list[str]:
+        """Also where a password is missing: a producer needs none."""
+        return [MAIN] if self.relay_url is not None else list(self.relays)
+
     def no_relay_words(self) -> str:
         """The sentence for whoever needs a relay and has none (exit code 78)."""
         return NO_RELAY

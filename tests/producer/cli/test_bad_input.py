@@ -77,6 +77,14 @@ LISTS = {
 }
 CONTENT = {
     "a template's syntax": Case("unexpected end of template", flags=("--body", "Hi {{ name")),
+    "a name with a space": Case(
+        'text line 2: "First Name" is not one word, and a name in a template is. Did you mean {{ first_name }}?',
+        "email,First Name\na@x.org,A\n",
+        ("--body", "Hi\n{{ First Name }}"),
+    ),
+    "a name with a hyphen": Case(
+        "Did you mean {{ first_name }}?", "email,First-Name\na@x.org,A\n", ("--body", "Hi {{ first-name }}")
+    ),
     "an unknown filter": Case('there is no filter "shout"', flags=("--body", "{{ name | shout }}")),
     "a line break in the subject": Case(
         "subject holds a line break", flags=("--body", "x", "--subject", "a\r\nBcc: b")
@@ -254,8 +262,19 @@ def test_redis_is_unreachable(here: Here, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(links, "OPEN_LIMIT_S", 0.2)
     ran = here.send("--to", "a@x.org", "--redis-url", "redis://127.0.0.1:1")
     assert ran.code == 69
-    assert "redis://127.0.0.1:1 does not answer" in ran.err
-    assert "Nothing was queued." in ran.err
+    assert "redis://127.0.0.1:1 does not answer (tried 0.2 s). Nothing was queued.\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["status", "last"], ["show", "last"], ["watch", "last"], ["hold", "x"]]
+)
+def test_who_queues_nothing_does_not_speak_of_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(links, "OPEN_LIMIT_S", 0.2)
+    ran = here.run(*command, "--redis-url", "redis://127.0.0.1:1")
+    assert (ran.code, ran.out) == (69, "")
+    assert ran.err.startswith("error: redis://127.0.0.1:1 does not answer (tried 0.2 s).\n")
 
 
 @pytest.mark.parametrize(
@@ -335,5 +354,5 @@ def test_an_unknown_batch(here: Here, arguments: Callable[[str], list[str]]) -> 
 def test_last_of_nothing(here: Here) -> None:
     ran = here.run("status", "last")
     assert ran.code == 66
-    assert "no batches in" in ran.err
+    assert ran.err == f"error: no batches in {here.data_dir} yet.\n"
     assert here.run("worker", "--until-done", "last", env={"MAILSPOOL_RELAY_URL": "smtp://localhost"}).code == 66

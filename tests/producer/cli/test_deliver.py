@@ -139,6 +139,12 @@ def test_flags_of_the_worker_that_do_not_fit(here: Here, flags: list[str], words
     assert words in ran.err
 
 
+def test_a_quiet_worker(here: Here) -> None:
+    nowhere = {"MAILSPOOL_RELAY_URL": "smtp://127.0.0.1:1", "MAILSPOOL_LOG_LEVEL": "info"}
+    ran = here.run("worker", "--drain", "--quiet", env=nowhere)
+    assert (ran.code, ran.out, ran.err) == (0, "", ""), "without the flag it says at least that it starts"
+
+
 def test_hold_release_cancel(here: Here) -> None:
     batch = here.send("--to", "a@x.org", "--to", "b@x.org").out.strip()
     steps = [
@@ -151,9 +157,13 @@ def test_hold_release_cancel(here: Here) -> None:
     for command, moved, state in steps:
         assert here.run(command, batch, "--json").json() == {"batch": batch, "moved": moved}
         assert here.run("status", batch, "--json").json()["state"] == state
-    ran = here.run("retry", batch, "--json")
-    assert (ran.code, ran.out) == (65, "")
-    assert "cancelled" in str(ran.error()["message"])
+    for flags in ((), ("--state", "failed")):
+        ran = here.run("retry", batch, *flags, "--json")
+        assert (ran.code, ran.out) == (65, "")
+        assert ran.error()["message"] == (
+            f"batch {batch} is cancelled, and a cancelled batch stays cancelled: nothing of it can be tried again. "
+            "To mail those after all, queue them again: the same mailspool send with --again (or another --key)."
+        )
     assert here.run("watch", batch).code == 0, "cancelled was somebody's wish"
 
 

@@ -14,16 +14,17 @@ from typing import cast
 import pytest
 
 from mailspool.batch import Batch
+from mailspool.cli import live
 from mailspool.cli.failures import Usage
 from mailspool.cli.letter import Content
 from mailspool.cli.live import follow
 from mailspool.cli.options import Globals
-from mailspool.cli.queueing import ONCE, _in_doubt
+from mailspool.cli.queueing import _GO_ON, ONCE, _after_timeout, _in_doubt
 from mailspool.cli.recipients import Addresses, ListSource, exists, recipients
 from mailspool.cli.say import Say
 from mailspool.cli.wording import in_flags, of_addresses
 from mailspool.errors import InputError, SpoolUnavailable, WaitTimeout
-from mailspool.status import BatchStatus, MessageStatus
+from mailspool.status import BatchStatus, MessageStatus, RouteStatus
 from tests.producer.cli.test_screens import ACTIVE, DONE
 
 # -- say
@@ -180,6 +181,8 @@ def test_a_key_of_one_run_makes_no_second_run_safe() -> None:
 
 # -- following
 
+PAUSED = replace(ACTIVE, waiting_for=str(RouteStatus("main", "paused", "535 no", None)))
+
 
 class Script:
     """A batch whose statuses are written down."""
@@ -215,9 +218,29 @@ async def test_following_outlasts_an_outage(capsys: pytest.CaptureFixture[str]) 
     assert told.out == ""
 
 
+async def test_following_tells_of_a_relay_in_trouble(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await follow(Say(), cast("Batch", Script(PAUSED, DONE)), None)
+    assert capsys.readouterr().err == "", "what is over in a moment is not worth a line"
+    monkeypatch.setattr(live, "_WAITED_S", 0)
+    await follow(Say(), cast("Batch", Script(PAUSED, PAUSED, replace(ACTIVE, waiting_for="held by you"), DONE)), None)
+    assert capsys.readouterr().err == (
+        "! b7k2m9q4x waits: relay main paused: 535 no   Look:  mailspool probe main\n! b7k2m9q4x waits: held by you\n"
+    )
+
+
+def test_what_deliver_advises_when_the_time_is_over() -> None:
+    assert _after_timeout(WaitTimeout("", status=PAUSED)) == f"mailspool probe main tells more; then {_GO_ON}"
+    assert _after_timeout(WaitTimeout("", status=ACTIVE)) == _after_timeout(WaitTimeout("", status=None)) == _GO_ON
+
+
 async def test_following_gives_up() -> None:
     with pytest.raises(WaitTimeout, match=r"30,515 of 50,000 after 0 s, still going") as caught:
         await follow(Say(), cast("Batch", Script(ACTIVE)), timedelta(0))
     assert caught.value.status is ACTIVE
+    with pytest.raises(WaitTimeout, match=r"still going\. It waits: relay main paused: 535 no\.$") as caught:
+        await follow(Say(), cast("Batch", Script(PAUSED)), timedelta(0))
+    assert caught.value.hint == "mailspool probe main"
     with pytest.raises(WaitTimeout, match="no answer"):
         await follow(Say(), cast("Batch", Script(SpoolUnavailable("away"))), timedelta(0))

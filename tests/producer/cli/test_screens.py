@@ -140,6 +140,8 @@ def test_the_report_of_one_on_its_way() -> None:
         (replace(DONE, state="cancelled"), "cancelled in 1 min 2 s", "--unsent --csv unsent.csv"),
         (replace(ACTIVE, state="held", waiting_for="held by you"), "held: held by you", "mailspool release b7k2m9q4x"),
         (replace(ACTIVE, waiting_for="no worker is running"), "active: no worker is running", "mailspool worker"),
+        (replace(ACTIVE, waiting_for="relay eu-2 paused: 535"), "relay eu-2 paused: 535", "mailspool probe eu-2"),
+        (replace(ACTIVE, waiting_for="relay main waiting: refused"), "waiting: refused", "mailspool probe main"),
         (replace(ACTIVE, rate_per_s=None, eta_s=None), "   active", "mailspool watch b7k2m9q4x"),
         (
             replace(ACTIVE, total=0, queued=0, sent=0, deferred=0, failed=0, done=True, state="done"),
@@ -256,7 +258,7 @@ def test_notices_of_send() -> None:
         "held": "It is held.   Let it go:  mailspool release b7k2m9q4x"
     }
     paused = replace(ACTIVE, waiting_for="relay main paused: 535")
-    assert notices(Told(), paused) == {"waiting": "It waits: relay main paused: 535"}
+    assert notices(Told(), paused) == {"waiting": "It waits: relay main paused: 535   Look:  mailspool probe main"}
     assert notices(Told(), replace(ACTIVE, waiting_for="starts 08:00")) == {}
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
 from mailspool.cli.content_key import PREFIX
 from mailspool.cli.queueing import ONCE
+from mailspool.errors import SpoolUnavailable
+from mailspool.spool import Spool
 from tests.producer.cli.commands import FROM, Cli, Here
 
 PEOPLE = "email,name\nali@example.org,Ali\nsara@example.org,Sara\n"
@@ -49,6 +53,47 @@ def test_a_list_as_json(here: Here) -> None:
 def test_quiet(here: Here) -> None:
     assert here.send("--to", "a@x.org", "--quiet").err == ""
     assert here.run("--quiet", "send", *FROM, "--body", "x", "--to", "a@x.org").err == ""
+
+
+def test_no_subject_is_told(here: Here) -> None:
+    words = "! No subject: many receivers treat that as spam. Give --subject.\n"
+    here.write("mail.eml", "From: me@acme.example\nTo: a@x.org\n\nhello\n")
+    send = ("send", "--from", "me@acme.example", "--body", "x", "--to", "a@x.org")
+    for flags in ((), ("--subject", " "), ("--dry-run",)):
+        ran = here.run(*send, *flags)
+        assert ran.code == 0
+        assert words in ran.err
+    assert here.run(*send, "--json").notices() == ["no_subject", "no_worker"]
+    assert here.run(*send, "--json", "--dry-run").notices() == ["no_subject"]
+    assert words not in here.run(*send, "--subject", "Hi").err
+    assert words not in here.run("send", "--eml", "mail.eml").err, "a finished mail has headers of its own"
+
+
+def test_a_list_without_its_flag(here: Here) -> None:
+    ran = here.send("people.csv")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("hint:  whom it goes to stands after a flag: --to people.csv\n")
+    assert here.run("server").err.startswith("error: Missing argument 'action'. Choose from: status, stop.\n")
+    assert here.run("watch", "a", "b").err.endswith("hint:  mailspool watch --help\n")
+    assert "--to is empty" in here.send("--to", "").err
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "words"),
+    [
+        (SpoolUnavailable("redis://queue does not answer."), 69, "1 queued as {}, but redis://queue does not answer."),
+        (asyncio.CancelledError(), 130, "Interrupted just after it was queued as {}. Undo it: mailspool cancel {}"),
+    ],
+    ids=["an outage", "Ctrl-C"],
+)
+def test_what_is_queued_is_told(here: Here, trouble: BaseException, code: int, words: str) -> None:
+    """The commit is behind us when the counts are read for the first answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Spool, "status", AsyncMock(side_effect=trouble))
+        ran = here.send("--to", "a@x.org")
+    (batch,) = here.batches()
+    assert (ran.code, ran.out) == (code, "")
+    assert words.format(batch["id"], batch["id"]) in ran.err
 
 
 def test_the_same_list_again_queues_nothing(here: Here) -> None:

@@ -8,13 +8,18 @@ import signal
 import smtplib
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import fields
+from unittest.mock import AsyncMock
 
 import pytest
 
 from mailspool.cli.sandbox import Taken
 from mailspool.cli.server import ServerStatus
+from mailspool.sandbox import ReceivedMail, Receiver, ReceiverOptions, serve
 from mailspool.settings import Settings
+from mailspool.spool import Spool
+from mailspool.status import RouteStatus, SpoolStatus
 from tests.producer.cli.commands import Cli, Here
 from tests.support.embedded import eventually, kill_server, servers_below
 
@@ -36,6 +41,38 @@ def test_sandbox(cli: Cli) -> None:
     assert "mail is kept in kept" in ran.err
     assert "CODE[-E.E.E][-N]-x" in ran.err
     assert len(list((cli.folder / "kept").glob("*.eml"))) == 1
+
+
+def test_sandbox_without_flags(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once it listens. The port that it asks for may be taken on this machine: it is given a free one."""
+    asked: list[tuple[str, int]] = []
+
+    async def elsewhere(
+        options: ReceiverOptions,
+        show: Callable[[ReceivedMail], None],
+        *,
+        host: str,
+        port: int,
+        on_ready: Callable[[Receiver], None],
+    ) -> None:
+        def ready(receiver: Receiver) -> None:
+            on_ready(receiver)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        asked.append((host, port))
+        await serve(options, show, host=host, port=0, on_ready=ready)
+
+    monkeypatch.setattr("mailspool.sandbox.serve", elsewhere)
+    ran = here.run("sandbox")
+    assert asked == [("127.0.0.1", 2525)]
+    assert (ran.code, ran.out) == (130, "")
+    first, second, third, *table = ran.err.splitlines()
+    url = first.removeprefix("listening on ").partition(";")[0]
+    assert url.startswith("smtp://127.0.0.1:")
+    assert first.endswith("; mail is shown and forgotten (--keep DIR keeps it)")
+    assert second == f"send to it:   MAILSPOOL_RELAY_URL={url} mailspool send ... --deliver"
+    assert third.startswith("it takes every mail; these local parts make it misbehave")
+    assert table[-1] == "Stopped."
 
 
 def test_sandbox_for_programs(cli: Cli) -> None:
@@ -176,6 +213,14 @@ def test_status_of_another_spool(here: Here, monkeypatch: pytest.MonkeyPatch) ->
     assert here.run("status").err == f"there is also {service} (mailspool-worker.service)\n"
     here.send("--to", "a@x.org")
     assert "there is also" not in here.run("status").err
+
+
+def test_status_of_a_relay_in_trouble(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SpoolStatus("here", "fsync", 1, 1, 0, 0, None, (RouteStatus("eu", "paused", "535 no", None),), ())
+    monkeypatch.setattr(Spool, "status", AsyncMock(return_value=found))
+    ran = here.run("status")
+    assert "relays   eu paused: 535 no\n" in ran.out
+    assert ran.err == "! Nothing leaves by the relay eu.   Look:  mailspool probe eu\n"
 
 
 def test_status_of_every_batch(here: Here) -> None:

@@ -94,9 +94,46 @@ async def test_a_relay_that_nobody_has_is_a_typing_error(spool: Spool, hand: Han
     assert (await batch.status()).waiting_for is None
 
 
-async def test_without_workers_our_own_settings_know_the_relays(spool: Spool) -> None:
-    known = Spool(data_dir=spool.settings.data_dir, relays={"main": {"url": "smtp://u@mail.x.test"}})
+@pytest.mark.parametrize(
+    "relays", [{"relays": {"main": {"url": "smtp://u@mail.x.test"}}}, {"relay_url": "smtp://u@mail.x.test"}]
+)
+async def test_without_workers_our_own_settings_know_the_relays(spool: Spool, relays: dict[str, object]) -> None:
+    known = Spool(data_dir=spool.settings.data_dir, **relays)
     async with known:  # its password is missing: whoever only queues needs none
         with pytest.raises(InputError, match=r'no relay "mian": the settings have main'):
             await known.send(HELLO, relay="mian")
         assert (await known.send(HELLO, relay="main")).added == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        ("HSET", "{B}", "n_sent", "x"),
+        ("HSET", "{B}", "total", b"\xff"),
+        ("HSET", "{B}", "created", "9" * 30),
+        ("HDEL", "{B}", "state"),
+        ("HDEL", "{B}", "class"),
+        ("RENAME", "ms:ids", "{B}"),
+    ],
+)
+async def test_one_broken_record_hides_no_other(spool: Spool, spoil: tuple[str | bytes, ...]) -> None:
+    good, broken = await spool.send(HELLO), await spool.send(HELLO)
+    connection = await spool.connection()
+    key = connection.keys.batch(broken.id)
+    await connection.command(*(word.format(B=key) if isinstance(word, str) else word for word in spoil))
+    status = await spool.status()
+    assert ([found.id for found in status.batches], status.unreadable) == ([good.id], 1)
+    assert str(status).endswith("; 1 batch unreadable")
+    assert [found.id async for found in spool.batches()] == [good.id]
+    with pytest.raises(NotFound, match=f"the record of batch {broken.id} in .* cannot be read") as caught:
+        await broken.status()
+    assert caught.value.code == "unreadable_batch"
+    await connection.command("FLUSHALL")
+
+
+async def test_a_total_that_is_no_number_counts_nothing(spool: Spool) -> None:
+    await spool.send(HELLO)
+    connection = await spool.connection()
+    await connection.command("HSET", connection.keys.totals("transactional"), "n_sent", "x", "total", b"5\xb2")
+    assert (await spool.status()).queued == 0
+    await connection.command("FLUSHALL")

@@ -121,6 +121,35 @@ async def test_a_cancellation_that_somebody_swallows_is_not_forgotten(spool: Spo
     assert await committed(spool) == 0
 
 
+async def test_signs_of_life_end_though_their_cancellation_was_swallowed(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py does that on Python 3.11, one time in five when a command is under way."""
+    monkeypatch.setattr("mailspool.client.upload.UPLOAD_SIGN_S", 0.0)
+    swallowed, waits = asyncio.Event(), asyncio.Event()
+    sign = Moves.sign_of_life
+
+    async def deaf(moves: Moves, b: str, u: str) -> object:
+        if not swallowed.is_set():
+            waits.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.set()
+        return await sign(moves, b, u)
+
+    async def rows() -> AsyncIterator[dict[str, object]]:
+        yield next(people(1))
+        await waits.wait()
+        raise ZeroDivisionError("of the caller's own")
+
+    monkeypatch.setattr(Moves, "sign_of_life", deaf)
+    async with asyncio.timeout(10):  # after a commit they would end by themselves
+        with pytest.raises(ZeroDivisionError):
+            await spool.send_batch(NEWS, rows())
+    assert swallowed.is_set()
+
+
 async def test_who_is_cancelled_may_still_send_a_last_word(spool: Spool) -> None:
     async def work() -> int:
         try:

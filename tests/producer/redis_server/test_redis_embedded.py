@@ -350,7 +350,7 @@ def test_a_door_that_stays_shut_is_said(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     door = try_lock(folder / DOOR)
     assert door is not None
-    with door, pytest.raises(SpoolUnavailable, match=r"opening or closing this spool for 0 s\. Nothing was queued\."):
+    with door, pytest.raises(SpoolUnavailable, match=r"opening or closing this spool for 0 s\.$"):
         EmbeddedServer(folder, patience=Patience(door_s=0)).enter()
 
 

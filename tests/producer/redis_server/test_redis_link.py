@@ -178,7 +178,7 @@ async def test_nobody_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     one = Link(Settings(folder, redis_url=f"redis://me:hunter2@127.0.0.1:{port}"))
     with pytest.raises(SpoolUnavailable) as caught:
         await one.open()
-    assert str(caught.value) == f"redis://127.0.0.1:{port} does not answer (tried 0.3 s). Nothing was queued."
+    assert str(caught.value) == f"redis://127.0.0.1:{port} does not answer (tried 0.3 s)."
     assert f"127.0.0.1:{port}" in caught.value.hint
     assert "hunter2" not in caught.value.hint
     assert (caught.value.acknowledged, caught.value.exit_code) == (False, 69)
@@ -188,7 +188,7 @@ async def test_somebody_there_who_never_answers(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(link, "OPEN_LIMIT_S", 0.3)
     with sockets.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
-        with pytest.raises(SpoolUnavailable, match=r"does not answer \(tried 0\.3 s\)\. Nothing was queued\."):
+        with pytest.raises(SpoolUnavailable, match=r"does not answer \(tried 0\.3 s\)\.$"):
             await Link(Settings(folder, redis_url=f"redis://127.0.0.1:{port}")).open()
 
 

@@ -25,8 +25,8 @@ EDGES: dict[tuple[str, str], tuple[type, ...]] = {
     ("live", "closed"): (ops.Close,),
     ("held", "closed"): (ops.Close,),
     ("closing", "closed"): (ops.Settle, ops.Sweep),
-    ("live", "done"): (ops.Settle, ops.Sweep, ops.Lease),
-    ("held", "done"): (ops.Settle, ops.Sweep, ops.Lease),
+    ("live", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume),  # Resume: a zombie may have sent what waited
+    ("held", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume),
     ("done", "live"): (ops.Commit, ops.Reopen),
     ("done", "purging"): (ops.Purge,),
     ("closed", "purging"): (ops.Purge,),

@@ -23,7 +23,7 @@ local function outcomes(k) return P..'out:'..b..':'..k end
 local COUNTER = {s = 'n_sent', d = 'n_deferred', f = 'n_failed', u = 'n_uncertain', x = 'n_suppressed', c = 'n_claimed'}
 local FINAL = {s = true, f = true, u = true, x = true}
 local function letter(outcome) return outcome and outcome:sub(1, 1) or nil end
-local function when(outcome) return tonumber(outcome:sub(2, 14)) end
+local function when(outcome) return tonumber(outcome:sub(2, 14)) or 0 end     -- 0: no time of ours stands there
 local function deferred_until(at_ms, rest) return string.format('d%013.0f', at_ms)..rest end
 
 local function bump(field, by)                        -- the only place that changes a counter: batch and class together
@@ -32,7 +32,7 @@ end
 -- What one outcome does to the accounts. A closed batch counts all that is not final under its verdict.
 local function count(into, old, new, verdict)
   if old == new then return end
-  local function add(field, by) into[field] = (into[field] or 0) + by end
+  local function add(field, by) if field then into[field] = (into[field] or 0) + by end end   -- a letter of ours?
   if verdict and not FINAL[old] then
     if FINAL[new] then add('n_'..verdict, -1) end
   elseif old then add(COUNTER[old], -1) end
@@ -112,7 +112,7 @@ end
 local function rest(k, not_before)
   if get('state') == 'closing' then if call('HLEN', RUN) == 0 then finish() end return end
   not_before = max(not_before or 0, now)
-  local rows = tonumber(call('HGET', ROWS, k) or 0)
+  local rows = tonumber(call('HGET', ROWS, k) or 0) or 0
   local have, final, first, tries = 0, 0, nil, {}
   for _, outcome in ipairs(call('HVALS', outcomes(k))) do
     have = have + 1
