@@ -54,8 +54,8 @@ mydestination =
 alias_maps =
 local_recipient_maps =
 smtpd_relay_restrictions = permit_mynetworks, reject
-default_transport = discard:
-relay_transport = discard:
+default_transport = {transport}
+relay_transport = {transport}
 """
 _DELIVERED = re.compile(r"postfix/discard\[\d+\]: [0-9A-Za-z]+: to=<([^>]+)>,.* status=sent ")
 
@@ -127,8 +127,8 @@ class Postfix:
 
 
 @contextmanager
-def postfix() -> Iterator[Postfix]:
-    """In a folder of its own under /tmp: its daemons are another user, whom pytest's folders keep out."""
+def postfix(transport: str = "discard:") -> Iterator[Postfix]:
+    """`transport`: where its mail goes. In a folder of its own under /tmp: its daemons are another user, whom pytest's folders keep out."""
     tool, port = _tool("postfix"), free_port()
     assert tool is not None
     folder = Path(tempfile.mkdtemp(prefix="mailspool-postfix-"))
@@ -137,7 +137,7 @@ def postfix() -> Iterator[Postfix]:
         (folder / "queue").mkdir(mode=0o755)
         (folder / "data").mkdir(mode=0o700)
         shutil.chown(folder / "data", "postfix")
-        (folder / "main.cf").write_text(_SETTINGS.format(folder=folder))
+        (folder / "main.cf").write_text(_SETTINGS.format(folder=folder, transport=transport))
         (folder / "master.cf").write_text(_SERVICES.format(port=f"127.0.0.1:{port}"))
         _run(tool, folder, "start")
         try:
