@@ -128,7 +128,8 @@ class Postfix:
 
 @contextmanager
 def postfix(transport: str = "discard:") -> Iterator[Postfix]:
-    """`transport`: where its mail goes. In a folder of its own under /tmp: its daemons are another user, whom pytest's folders keep out."""
+    """`transport`: where its mail goes. In a folder of its own under /tmp: its daemons are another user, whom pytest's
+    folders keep out."""
     tool, port = _tool("postfix"), free_port()
     assert tool is not None
     folder = Path(tempfile.mkdtemp(prefix="mailspool-postfix-"))

@@ -198,6 +198,24 @@ async def test_a_job_that_was_done_meanwhile_is_not_begun_nor_kept_from_others(
         assert await one.link.redis.exists("arq:in-progress:ms:b1:1:1") == 0
 
 
+async def test_a_refused_write_or_a_strange_score_ends_no_worker(make_settings: MakeSettings) -> None:
+    async with ground(make_settings) as one:
+        await one.enqueue("bulk", 1)
+        await until(lambda: len(one.running) == 1, "one runs")
+        await one.link.redis.zadd(one.keys.queue("bulk"), {"ms:b1:6:1": float("-inf")})
+        await one.link.redis.config_set("min-replicas-to-write", 1)
+        try:
+            worker = cast("module._Slots", one.side._workers["bulk"])
+            await worker._take(["ms:b1:7:1"])
+        finally:
+            await one.link.redis.config_set("min-replicas-to-write", 0)
+        await one.enqueue("bulk", 2)
+        await until(lambda: ("b1", 2, 1) in one.seen, "the next one runs")
+        assert one.restarts == []
+        assert one.cancelled == []
+        one.ended.set()
+
+
 async def test_closing_cancels_what_runs(make_settings: MakeSettings) -> None:
     async with ground(make_settings) as one:
         await one.enqueue("bulk", 1, 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -69,12 +70,12 @@ class _Slots(ArqWorker):
         for job_id in job_ids:
             asked.set(in_progress_key_prefix + job_id, b"1", nx=True, px=int(self.in_progress_timeout_s * 1000))
             asked.zscore(self.queue_name, job_id)
-        answers = await asked.execute()
+        answers = await asked.execute(raise_on_error=False)  # a write refused for want of memory takes no job
         given_back = []
         for job_id, ours, score in zip(job_ids, answers[::2], answers[1::2], strict=True):
-            if ours and score is not None and self.allow_pick_jobs:
+            if ours is True and isinstance(score, float) and math.isfinite(score) and self.allow_pick_jobs:
                 self._start(job_id, int(score))
-            elif ours:
+            elif ours is True:
                 given_back.append(in_progress_key_prefix + job_id)
         if given_back:
             await self.pool.delete(*given_back)

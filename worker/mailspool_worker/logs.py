@@ -57,11 +57,11 @@ class OutcomeLines:
         self._second_shown = ""
 
     def now(self) -> str:
-        """As structlog's stamps, in milliseconds."""
-        second, ms = divmod(time.time_ns() // 1_000_000, 1000)
+        """As structlog's stamps."""
+        second, us = divmod(time.time_ns() // 1000, 1_000_000)
         if second != self._second:
             self._second, self._second_shown = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._second_shown}{ms:03d}Z"
+        return f"{self._second_shown}{us:06d}Z"
 
     def add(self, line: OutcomeLine) -> None:
         if not self._waiting:

@@ -3,12 +3,13 @@
 Called by render.py, for trees that went through counting.py. Each rendering has STEPS to spend; what could make much
 out of little (loops, calls, products, widths, joins, lists inside lists) spends some, and asks first where the size is
 known beforehand. Plain `{{ name }}` outside loops passes nothing of this. Raises TooMuchError.
-Known limits: comparisons, `in`, slices and tests inside a loop are not counted, nor is what one value from a row costs
-that is large by itself: a loop of a hundred thousand rounds over a text of megabytes may take seconds.
+Known limits: comparisons, slices and tests inside a loop are not counted, nor is what one value from a row costs that
+is large by itself: a loop of a hundred thousand rounds over a text of megabytes may take seconds.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -33,19 +34,22 @@ from mailspool.content.spending import (
     check_replace,
     concat,
     is_short_format,
+    named,
     refuse_above,
     refuse_huge,
     refuse_wide,
     size_of,
     sizes_of,
     spend,
+    spend_copied,
     spend_long,
+    spend_looked,
 )
 
 _AT_ONCE = 64
-_A_ROUND = 200
+_A_ROUND = 50
 _A_CALL = 500
-"""A hundred thousand rounds or calls spend all."""
+"""Four hundred thousand rounds, or forty thousand calls of macros, spend all."""
 _LARGEST_POWER_BITS = 10_000
 _LARGEST_PRODUCT_BITS = 20_000
 _COPIED = 4_000_000_000
@@ -55,8 +59,8 @@ _JSON_INDENT = 16
 _NUMBERS = frozenset((int, float))
 _WIDE_METHODS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"))
 _RISKY_METHODS = _WIDE_METHODS | {"replace", "join", "translate", "encode", "decode"}
-_ENCODINGS = frozenset(("utf-8", "utf8", "ascii", "latin-1"))
-"""Others may take time that grows with the square of the length (punycode, idna)."""
+_SLOW_ENCODINGS = frozenset(("punycode", "idna"))
+"""Their time grows with the square of the length."""
 
 
 # -- formats
@@ -118,9 +122,14 @@ def _lines(_context: BoundedContext, value: object, args: Sequence[object], kwar
 
 def _copying(context: BoundedContext, value: object, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
     value = _wide(context, value, args, kwargs)
-    widths = [width for width in (*args, *kwargs.values()) if isinstance(width, int) and width is not True]
+    widths = [width for width in (*args, *kwargs.values()) if isinstance(width, int) and not isinstance(width, bool)]
     steps = len(str(value)) // max(1, min(widths)) if widths else str(value).count("<")
     refuse_above(_COPIED, steps * len(str(value)))
+    return value
+
+
+def _huge(_context: BoundedContext, value: object, *_given: object) -> object:
+    refuse_huge(value)
     return value
 
 
@@ -171,7 +180,8 @@ _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("list", "sort", "groupby", "min", "max", "reverse", "last", "unique"), _held),
     **dict.fromkeys(("center", "batch", "slice", "urlize"), _wide),
     **dict.fromkeys(("wordwrap", "striptags"), _copying),
-    **dict.fromkeys(("round", "int"), _digits),
+    "round": _digits,
+    "int": _huge,
     **dict.fromkeys(("tojson", "pprint"), _json),
     "indent": _lines,
     "sum": _summed,
@@ -183,9 +193,10 @@ _plain = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
 def _bounded(name: str, check: Check) -> Callable[..., object]:
     @pass_context
     def filter_(context: BoundedContext, value: object, *args: object, **kwargs: object) -> object:
-        value = check(context, value, args, kwargs)
-        result = _plain.call_filter(name, value, args, kwargs, context, context.eval_ctx)
-        spend(context, size_of(result))
+        with named(f"the filter {name}"):
+            value = check(context, value, args, kwargs)
+            result = _plain.call_filter(name, value, args, kwargs, context, context.eval_ctx)
+            spend(context, size_of(result))
         return result
 
     return filter_
@@ -222,16 +233,17 @@ def _counted_rounds(context: BoundedContext, values: Iterable[object]) -> Iterat
 
 @pass_context
 def _printed(context: BoundedContext, value: object) -> object:
-    if type(value) is not str or len(value) > SHORT:
+    if isinstance(value, str):
+        spend_copied(context, value)
+    else:
         spend_long(context, value)
     return value
 
 
 @pass_context
 def _used(context: BoundedContext, value: object) -> object:
-    """What a filter in a loop works on; of a list only its length, else a loop over it would be quadratic."""
-    if isinstance(value, str | list | tuple | Mapping) and len(value) > SHORT:
-        spend(context, len(value))
+    """What a filter or `in` works on in a loop."""
+    spend_looked(context, value)
     return value
 
 
@@ -262,11 +274,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             check_printf(left, right)
         result = self.binop_table[operator](left, right)
         if type(result) is not int and type(result) is not float:
-            spend_long(cast("BoundedContext", context), result)
+            (spend_copied if operator == "+" else spend_long)(cast("BoundedContext", context), result)
         return result
 
     def call(self, context: Context, obj: object, /, *args: object, **kwargs: object) -> object:
         if isinstance(obj, BuiltinMethodType):
+            spend_looked(cast("BoundedContext", context), obj.__self__)
             if obj.__name__ in _RISKY_METHODS or isinstance(obj.__self__, Decimal):
                 args = _checked_call(
                     cast("BoundedContext", context), obj.__name__, obj.__self__, args, (*args, *kwargs.values())
@@ -301,6 +314,13 @@ def _checked_call(
     context: BoundedContext, name: str, owner: object, args: tuple[object, ...], given: Sequence[object]
 ) -> tuple[object, ...]:
     """Methods that make much out of little."""
+    with named(f"{name}()"):
+        return _checked(context, name, owner, args, given)
+
+
+def _checked(
+    context: BoundedContext, name: str, owner: object, args: tuple[object, ...], given: Sequence[object]
+) -> tuple[object, ...]:
     refuse_huge(owner, *given)
     if name in _WIDE_METHODS:
         refuse_wide(given, owner.count("\t") if name == "expandtabs" and isinstance(owner, str) else 1)
@@ -313,9 +333,26 @@ def _checked_call(
         items = len(held) if isinstance(held, list | tuple | str | Mapping) else 0
         spend(context, size_of(held) + items * len(owner))
         return (held, *args[1:])
-    elif name == "translate" or (name in ("encode", "decode") and not {*map(str, given)} <= _ENCODINGS):
+    elif name == "translate" and given:
+        longest = max((len(new) for new in _values(given[0]) if isinstance(new, str)), default=1)
+        refuse_above(STEPS, longest * len(owner))
+    elif name in ("encode", "decode") and len(owner) > SHORT and _is_slow(given):
         raise TooMuchError
     return args
+
+
+def _values(table: object) -> Iterable[object]:
+    return table.values() if isinstance(table, Mapping) else ()
+
+
+def _is_slow(given: Sequence[object]) -> bool:
+    for word in given:
+        try:
+            if codecs.lookup(str(word)).name in _SLOW_ENCODINGS:
+                return True
+        except LookupError:
+            continue  # the word for what is to be done about errors, or a mistake that the call itself tells
+    return False
 
 
 def _product_size(left: object, right: object) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from types import NoneType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError, UndefinedError
@@ -42,6 +42,7 @@ _KEYWORDS = frozenset(
 """Words of Jinja's own that stand between names."""
 _NAMES_SHOWN = 12
 _NO_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
+_NUMBERS = frozenset((int, float, bool, NoneType))
 _TEXT_TYPES = frozenset((str, Markup, int, float, bool, NoneType, Decimal, list, dict, tuple))
 
 
@@ -73,7 +74,8 @@ class Field(NamedTuple):
 @pass_context
 def _printable(context: BoundedContext, value: object) -> object:
     """What `{{ }}` may print. Methods, generators and other objects print as their memory address: always a mistake."""
-    if type(value) is str and len(value) <= SHORT:
+    kind = type(value)
+    if kind in _NUMBERS or (kind is str and len(cast("str", value)) <= SHORT):
         return value
     spend_long(context, value)
     if type(value) in _TEXT_TYPES or isinstance(value, str | date | time | timedelta | int | float | Undefined):
@@ -284,7 +286,9 @@ def _reason(error: Exception) -> str:
         if error.kind in ("generator", "map", "filter", "reversed"):
             return f"it prints a {error.kind}, not a text: add |join or |list"
         return f"it prints a {error.kind}, not a text: are the brackets () missing?"
-    if isinstance(error, TooMuchError | MemoryError):
+    if isinstance(error, TooMuchError):
+        return f"{error.what or 'it'} asks for more text or more work than is allowed in a template"
+    if isinstance(error, MemoryError):
         return "it asks for more text or more work than is allowed in a template"
     if isinstance(error, SecurityError):
         return "it does something that is not allowed in a template"

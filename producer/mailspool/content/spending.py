@@ -5,8 +5,9 @@ Raises TooMuchError, which is a SecurityError.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
@@ -24,12 +25,27 @@ _AN_ITEM = 50
 LONGEST = 1_000_000
 """Characters that a width, a product or a replacement may add: a ruler, an indent; more is a mistake or an attack."""
 _DECIMAL_DIGITS = 10_000
+_COPIED_A_STEP = 16
+_LOOKED_A_STEP = 50
 _TEXT = frozenset((str,))
 _SPEC = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?")
 
 
 class TooMuchError(SecurityError):
-    """The rendering asks for too much memory or time."""
+    """The rendering asks for too much memory or time; `what` names the filter or method that did, if one did."""
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """Who wrote the template is told what was too much."""
+    try:
+        yield
+    except TooMuchError as error:
+        raise TooMuchError(error.what or what) from None
 
 
 class BoundedContext(Context):
@@ -65,6 +81,22 @@ def spend(context: BoundedContext, steps: int) -> None:
 def refuse_above(limit: int, size: int) -> None:
     if size > limit:
         raise TooMuchError
+
+
+def spend_copied(context: BoundedContext, value: object) -> None:
+    """For what is made by copying what is there (`+`, `~`): quick for its size, but it may not grow for ever."""
+    if isinstance(value, str):
+        if len(value) > SHORT:
+            refuse_above(STEPS, len(value))
+            spend(context, len(value) // _COPIED_A_STEP)
+    elif isinstance(value, bytes | list | tuple):
+        spend(context, len(value))
+
+
+def spend_looked(context: BoundedContext, value: object) -> None:
+    """For what is looked through by C code: searched, counted, measured."""
+    if isinstance(value, str | bytes | list | tuple | Mapping) and len(value) > SHORT:
+        spend(context, len(value) // _LOOKED_A_STEP)
 
 
 def spend_long(context: BoundedContext, value: object) -> None:

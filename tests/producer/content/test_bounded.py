@@ -129,6 +129,13 @@ VALUES: dict[str, object] = {
     "n": 7,
 }
 ORDINARY = [
+    "{{ 'x'|int(1000) }}{{ '7'|int(default=500) }}{{ name.encode('ascii', 'ignore').decode() }}{{ name|length }}",
+    "{{ name.encode('cp1252')|length }}{{ name.encode('UTF-8').decode('UTF-8') }}{{ name.translate({246: 'oe'}) }}",
+    "{% set ns = namespace(l=[], h='') %}{% for i in items %}{% set ns.l = ns.l + [i] %}"
+    "{% set ns.h = ns.h ~ '<tr>' ~ i.what ~ '</tr>' %}{% endfor %}{{ ns.l|length }}{{ ns.h|length }}",
+    "{% for i in items %}{% for j in items %}{% if i.what == j.what %}x{% endif %}{% endfor %}{% endfor %}",
+    "{% set long = 'word ' * 20000 %}{{ long|wordwrap(72, false)|length }}"
+    "{% for i in range(3000) %}{% if 'x' in long %}y{% endif %}{% endfor %}{{ long.split()|length }}",
     "{{ name.center(40) }}|{{ name|center(40) }}|{{ '%-20s|%5.2f'|format(name, amount) }}|{{ '%05d' % n }}",
     "{{ '{:>20}|{:,}'.format(name, 1234567) }}|{{ name.replace('&', 'und') }}|{{ name|replace('&', 'und') }}",
     "{% for i in items %}{{ loop.index }}/{{ loop.length }} {{ i.what|upper }}: {{ '%.2f'|format(i.price) }}\n"
@@ -160,7 +167,9 @@ def test_each_rendering_has_all_its_steps() -> None:
 
 def test_a_width_that_a_row_brings_is_told_without_its_value() -> None:
     templates = Templates([Field("a", "subject", "{{ name }}"), Field("b", "text", "{{ name.center(width) }}")])
-    with pytest.raises(RenderError, match=r"^text: it asks for more text or more work than is allowed in a template$"):
+    with pytest.raises(
+        RenderError, match=r"^text: center\(\) asks for more text or more work than is allowed in a template$"
+    ):
         templates.fill({"name": "Ali", "width": 123_456_789}, "u@x.test")
 
 

@@ -11,7 +11,15 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+    wait_random_exponential,
+)
 
 from mailspool.settings import Relay
 from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
@@ -25,6 +33,8 @@ from mailspool_worker.tasks import end
 
 _TRIES = 3
 """Failed openings in a row that trip the breaker: one may be chance, two a restart."""
+_TRYING_S = 40.0
+"""Three connections that nobody takes; a relay that takes them and then says nothing is not asked for minutes more."""
 _CLEAR_S = 3_600.0
 """For so long a relay whose STARTTLS failed, and that does not need it, is spoken to in clear."""
 
@@ -88,7 +98,8 @@ class Openings:
         tries = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, OpenFailed) and error.may_be_chance),
             wait=wait_random_exponential(0.1, max=1.0),
-            stop=stop_after_attempt(_TRIES),
+            stop=stop_any(stop_after_attempt(_TRIES), stop_after_delay(_TRYING_S)),
+            before_sleep=self._tell,
             reraise=True,
         )
         try:
@@ -104,6 +115,11 @@ class Openings:
                     )
         except OpenFailed as failure:
             self._judge(failure)
+
+    def _tell(self, state: RetryCallState) -> None:
+        """Each try, not only the last: whoever reads the log need not wait for it."""
+        if state.outcome is not None and isinstance(failure := state.outcome.exception(), OpenFailed):
+            self._events.session_failed(self._relay.name, failure.stage.name, failure.words)
 
     def _judge(self, failure: OpenFailed) -> None:
         context = Context(

@@ -22,7 +22,7 @@ class Waits(NamedTuple):
     """How long an opening waits: for the connection (with its TLS where that comes first), the banner, each reply."""
 
     connect_s: float = 15.0
-    banner_s: float = 60.0
+    banner_s: float = 30.0
     """Greeting delays against spammers stay below half a minute; with RFC 5321's five a dead relay would look busy."""
     reply_s: float = 300.0
 

@@ -73,7 +73,7 @@ async def open_session(
         use_tls=relay.security == "tls",
         start_tls=False,
         tls_context=tls or tls_context(relay.verify),
-        timeout=waits.banner_s,
+        timeout=max(waits.connect_s, waits.banner_s),
         local_hostname=ehlo_name,
     )
     at = [Stage.CONNECT]

@@ -1,7 +1,7 @@
 -- purge b : a batch past its retention; the first step frees its key and its totals, then 100 chunks a call, itself last.
 -- Answers OK | MORE | BUSY | GONE.
 local s = get('state')
-if not s then return 'GONE' end
+if not s then call('ZREM', P..'retire', b); return 'GONE' end
 if s ~= 'purging' then
   if s ~= 'done' and s ~= 'closed' or get('upload') then return 'BUSY' end
   local retire = call('ZSCORE', P..'retire', b)
