@@ -8,19 +8,20 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from mailspool.cli import sandbox_flags as flags
 from mailspool.cli.failures import Interrupted
 from mailspool.cli.options import Ask
 
 if TYPE_CHECKING:
     from mailspool.cli.interrupt import Signals
     from mailspool.cli.paint import Line
-    from mailspool.sandbox import ReceivedMail, Receiver
+    from mailspool.sandbox import ReceivedMail, Receiver, ReceiverOptions
 
 _LISTEN: Final = re.compile(r"(?:(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?([0-9]{1,5})", re.ASCII)
 _SUBJECT_SHOWN: Final = 60
@@ -76,29 +77,54 @@ def sandbox(
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Keep each mail as an .eml file there, with an index.jsonl."),
     ] = None,
+    no_pipelining: flags.NoPipelining = False,
+    no_eight_bit: flags.NoEightBit = False,
+    broken_starttls: flags.Broken = None,
+    certificate: flags.Certificate = None,
+    key: flags.PrivateKey = None,
+    refuse_auth: flags.RefuseAuth = False,
+    quota: flags.Quota = None,
+    session_messages: flags.PerSession = None,
+    max_sessions: flags.Sessions = None,
+    greylist: flags.Greylist = None,
+    banner_delay: flags.BannerDelay = None,
+    early_talker: flags.EarlyTalker = False,
+    slow: flags.Slow = None,
+    nested_mail: flags.NestedMail = "refused",
 ) -> int:
     """Run a receiving server that misbehaves on command.
 
     For trying things out: it keeps mail, shows it, and never sends it on. An address's local part orders what goes
-    wrong; the table is printed when it starts.
+    wrong; the table is printed when it starts. Flags order what goes wrong for everybody.
     """
     from mailspool.cli import interrupt
+    from mailspool.sandbox import ReceiverOptions
+
+    options = ReceiverOptions(
+        keep=keep, remember_mails=False, remember_log=False, pipelining=not no_pipelining,
+        eight_bit_mime=not no_eight_bit, broken_starttls=broken_starttls, certificate=certificate, key=key,
+        refuse_auth=refuse_auth, quota=quota, session_messages=session_messages, max_sessions=max_sessions,
+        greylist_s=None if greylist is None else greylist.total_seconds(), banner_delay_s=_seconds(banner_delay),
+        early_talker=early_talker, dot_delay_s=_seconds(slow), nested_mail=nested_mail,
+    )  # fmt: skip
 
     async def main(signals: Signals) -> int:
-        return await _serve(ask, listen, keep, signals)
+        return await _serve(ask, listen, options, signals)
 
     return interrupt.run(main)
 
 
-async def _serve(ask: Ask, listen: Place, keep: Path | None, signals: Signals) -> int:
+def _seconds(time: timedelta | None) -> float:
+    return 0.0 if time is None else time.total_seconds()
+
+
+async def _serve(ask: Ask, listen: Place, options: ReceiverOptions, signals: Signals) -> int:
     import asyncio
 
-    from mailspool.sandbox import ReceiverOptions, serve
-
-    options = ReceiverOptions(keep=keep, remember_mails=False, remember_log=False)
+    from mailspool.sandbox import serve
 
     def ready(receiver: Receiver) -> None:
-        _greet(ask, receiver, keep)
+        _greet(ask, receiver, options.keep)
 
     def show(mail: ReceivedMail) -> None:
         taken = _taken(mail)

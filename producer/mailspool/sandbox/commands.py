@@ -7,13 +7,15 @@ implemented.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
 from mailspool.sandbox import sasl
 from mailspool.sandbox.body import BodyReader
-from mailspool.sandbox.conversation import Conversation, Then, Transaction
+from mailspool.sandbox.conversation import GARBAGE, Conversation, Then, Transaction
 from mailspool.sandbox.grammar import Refused, parse_mail, parse_rcpt
+from mailspool.sandbox.options import BrokenStartTls
 from mailspool.sandbox.records import Event, Stage
 
 Handler = Callable[[Conversation, str], None]
@@ -70,7 +72,8 @@ def _hello(talk: Conversation, argument: str) -> None:
 
 
 def _starttls(talk: Conversation, argument: str) -> None:
-    if talk.policy.options.certificate is None or talk.tls:
+    broken = talk.policy.options.broken_starttls
+    if (talk.policy.options.certificate is None and broken is None) or talk.tls:
         raise Refused("502 5.5.1 STARTTLS is not offered")
     if argument:
         raise Refused("501 5.5.4 STARTTLS takes no parameters")
@@ -78,8 +81,24 @@ def _starttls(talk: Conversation, argument: str) -> None:
         # They came in clear and would be obeyed as if TLS had protected them.
         talk.end("503 5.5.0 nothing may follow STARTTLS before TLS is up", "starttls")
         return
+    if broken is not None:
+        _break_starttls(talk, broken)
+        return
     talk.say("220 2.0.0 ready for TLS", "starttls")
     talk.then = Then.STARTTLS
+
+
+def _break_starttls(talk: Conversation, broken: BrokenStartTls) -> None:
+    if broken == "refused":
+        raise Refused("454 4.7.0 TLS is not available now")
+    talk.say("220 2.0.0 ready for TLS", "starttls")
+    if broken == "dropped":
+        talk.then = Then.CLOSE
+    elif broken == "garbage":
+        talk.raw, talk.then = GARBAGE, Then.STALL
+    else:
+        # What an attacker in between would add: a client that takes it for an answer inside TLS can be led astray.
+        talk.raw, talk.then = b"250 2.0.0 injected\r\n", Then.STALL
 
 
 def _auth(talk: Conversation, argument: str) -> None:
@@ -112,13 +131,18 @@ def _mail(talk: Conversation, argument: str) -> None:
     options = talk.policy.options
     if not talk.greeted:
         raise Refused("503 5.5.1 EHLO first")
-    if talk.transaction is not None:
+    if talk.transaction is not None and options.nested_mail == "dropped":
+        talk.end("421 4.7.0 nested MAIL", "mail")
+        return
+    if talk.transaction is not None and options.nested_mail == "refused":
         raise Refused("503 5.5.1 nested MAIL")
     if options.user is not None and talk.user is None:
         raise Refused("530 5.7.0 authentication required")
     if options.session_messages and talk.accepted >= options.session_messages:
         talk.end("421 4.7.0 too many messages in this session", "mail")
         return
+    if talk.policy.over_quota():
+        raise Refused("450 4.7.1 you have exceeded your daily message quota")
     talk.transaction = Transaction(parse_mail(argument, options.offer(esmtp=talk.esmtp, tls=talk.tls)))
     talk.say("250 2.1.0 sender ok")
 
@@ -128,20 +152,33 @@ def _rcpt(talk: Conversation, argument: str) -> None:
     if transaction is None:
         raise Refused("503 5.5.1 MAIL first")
     recipient = parse_rcpt(argument, smtputf8=transaction.command.smtputf8)
-    reply = "250 2.1.5 recipient ok"
     order = policy.order_for(recipient)
-    if policy.options.max_recipients and len(transaction.recipients) >= policy.options.max_recipients:
-        reply = "452 4.5.3 too many recipients"
-    elif policy.refused_by_count():
-        reply = "550 5.1.1 no such mailbox (every N-th is refused)"
-    elif order is not None and order.stage == "rcpt" and policy.obeyed(order, recipient, talk.accepted):
-        reply = reply if order.reply is None else order.reply
-        if order.close:
-            talk.then = Then.CLOSE
+    reply = _refusal(talk, transaction, recipient)
+    if (
+        reply is not None
+        or order is None
+        or order.stage != "rcpt"
+        or not policy.obeyed(order, recipient, talk.accepted)
+    ):
+        order = None
+    if reply is None:
+        reply = "250 2.1.5 recipient ok" if order is None or order.reply is None else order.reply
     if reply.startswith("2"):
-        transaction.add(recipient, order)
-    talk.out.append(reply)
-    talk.events.append(Event("rcpt", reply, transaction.command.address, recipient))
+        transaction.add(recipient, policy.order_for(recipient))
+    then = Then.READ if order is None or not order.close else Then.CLOSE
+    events = [Event("rcpt", reply, transaction.command.address, recipient)]
+    talk.answer(order, reply, events, then, 0.0 if order is None else order.delay_s)
+
+
+def _refusal(talk: Conversation, transaction: Transaction, recipient: str) -> str | None:
+    """What this server says to everybody in such a case."""
+    policy = talk.policy
+    if policy.options.max_recipients and len(transaction.recipients) >= policy.options.max_recipients:
+        return "452 4.5.3 too many recipients"
+    if policy.refused_by_count():
+        return "550 5.1.1 no such mailbox (every N-th is refused)"
+    wait_s = policy.greylisted_for_s(talk.client, transaction.command.address, recipient, talk.now_ms)
+    return f"450 4.7.1 greylisted, try again in {math.ceil(wait_s)} seconds" if wait_s else None
 
 
 def _data(talk: Conversation, argument: str) -> None:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
+
+import msgspec
 
 from mailspool.sandbox.body import BodyReader
 from mailspool.sandbox.grammar import MailCommand
-from mailspool.sandbox.orders import Order
+from mailspool.sandbox.orders import DRIP_EVERY_S, Order
 from mailspool.sandbox.policy import Policy
 from mailspool.sandbox.records import Event, ReceivedMail, Stage
 from mailspool.sandbox.sasl import Exchange
+
+GARBAGE: Final = b"\x16\x03\xff what is this? \x00 2 50\r\n"
+"""No code at its beginning, and octets that no terminal should see."""
+FLOOD: Final = b"".join(b"250-%s\r\n" % (b"x" * 500) for _ in range(1000))
 
 
 class Then(Enum):
@@ -71,15 +78,19 @@ class Conversation:
     __slots__ = (
         "accepted",
         "behind",
+        "client",
         "delay_s",
+        "drip",
         "esmtp",
         "events",
         "exchange",
         "greeted",
         "mails",
+        "now_ms",
         "out",
         "pending",
         "policy",
+        "raw",
         "session",
         "take",
         "then",
@@ -88,8 +99,12 @@ class Conversation:
         "user",
     )
 
-    def __init__(self, policy: Policy, session: int, take: Callable[[ReceivedMail], None], *, tls: bool) -> None:
+    def __init__(
+        self, policy: Policy, session: int, take: Callable[[ReceivedMail], None], *, tls: bool, client: str = ""
+    ) -> None:
         self.policy = policy
+        self.client = client
+        """Its address, for greylisting."""
         self.session = session
         self.take = take
         """Returns once the mail is kept; OSError if it is not."""
@@ -103,8 +118,14 @@ class Conversation:
         """Mails taken in this session."""
         self.behind = False
         """More bytes than the command being obeyed have come already."""
+        self.now_ms = 0
+        """When what is being obeyed came."""
         self.out: list[str] = []
         """Reply lines, without CR LF."""
+        self.raw = b""
+        """What goes out behind them as it is: no reply, or a part of one."""
+        self.drip = b""
+        """The rest of a reply that comes octet by octet."""
         self.events: list[Event] = []
         self.mails: list[ReceivedMail] = []
         self.then = Then.READ
@@ -129,6 +150,24 @@ class Conversation:
         self.pending = (reply, events, then)
         self.delay_s = delay_s
         self.then = Then.WAIT
+
+    def answer(self, order: Order | None, reply: str, events: list[Event], then: Then, delay_s: float = 0.0) -> None:
+        """A reply in the manner of the order, now or later. A flood and garbage are followed by silence."""
+        manner = "plain" if order is None else order.manner
+        if manner == "drip":
+            self.drip = f"{reply}\r\n".encode("ascii")
+            self.wait(DRIP_EVERY_S, "", events, then)
+        elif manner != "plain":
+            self.raw = GARBAGE if manner == "garbage" else FLOOD
+            self.events += [msgspec.structs.replace(event, reply="") for event in events]
+            self.then = Then.STALL
+        elif delay_s:
+            self.wait(delay_s, reply, events, then)
+        else:
+            if reply:
+                self.out.append(reply)
+            self.events += events
+            self.then = then
 
     def in_force(self, transaction: Transaction, stage: Stage) -> Order | None:
         """The transaction's order if it is for this stage and for this try. Counts the try: ask once per stage."""

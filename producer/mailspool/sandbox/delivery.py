@@ -48,15 +48,10 @@ def finish(talk: Conversation, transaction: Transaction, reader: BodyReader, bod
         size=len(body) if whole else None,
     )
     then = Then.CLOSE if order is not None and order.close else Then.READ
-    if order is not None and order.delay_s:
-        talk.wait(order.delay_s, reply, events, then)
-        return
-    talk.events += events
-    if reply:
-        talk.out.append(reply)
-    elif then is Then.READ:
+    if not reply and then is Then.READ:
         then = Then.STALL
-    talk.then = then
+    delay_s = talk.policy.options.dot_delay_s if order is None else order.delay_s
+    talk.answer(order, reply, events, then, delay_s)
 
 
 def check_content(body: bytes, reader: BodyReader, options: ReceiverOptions) -> None:
@@ -103,5 +98,6 @@ def _keep(
     except OSError:
         raise Refused("451 4.3.0 the mail cannot be kept here") from None
     talk.accepted += 1
+    talk.policy.accept()
     talk.mails.append(mail)
     return mail.number

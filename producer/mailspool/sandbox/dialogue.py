@@ -31,11 +31,15 @@ DROP_AFTER_OCTETS: Final = 256
 class Dialogue:
     """After every call: hand over `talk.out`, `talk.events` and `talk.mails`, clear them, then do `talk.then`."""
 
-    __slots__ = ("_buffer", "talk")
+    __slots__ = ("_buffer", "_greeting", "talk")
 
-    def __init__(self, policy: Policy, session: int, take: Callable[[ReceivedMail], None], *, tls: bool) -> None:
-        self.talk = Conversation(policy, session, take, tls=tls)
+    def __init__(
+        self, policy: Policy, session: int, take: Callable[[ReceivedMail], None], *, tls: bool, client: str = ""
+    ) -> None:
+        self.talk = Conversation(policy, session, take, tls=tls, client=client)
         self._buffer = bytearray()
+        self._greeting = False
+        """The banner is still being waited for."""
 
     def greet(self, *, full: bool) -> None:
         """The banner, perhaps later. `full`: there are too many sessions."""
@@ -46,6 +50,7 @@ class Dialogue:
             reply = "421 4.7.0 too many connections"
         then = Then.READ if reply.startswith("220") else Then.CLOSE
         if options.banner_delay_s and not full:
+            self._greeting = True
             self.talk.wait(options.banner_delay_s, reply, [Event("connect", reply)], then)
         else:
             self.talk.say(reply, "connect")
@@ -56,7 +61,11 @@ class Dialogue:
         then = self.talk.then
         if then is Then.READ:
             self._buffer += data
+            self.talk.now_ms = now_ms
             self._work(now_ms)
+        elif self._greeting and self.talk.policy.options.early_talker:
+            self._greeting, self.talk.pending = False, None
+            self.talk.end("554 5.5.1 you speak before your turn", "connect")
         elif then is Then.WAIT or then is Then.STARTTLS:
             # In STARTTLS these bytes are already TLS's: the connection reads nothing in clear after the 220.
             self._buffer += data
@@ -64,10 +73,16 @@ class Dialogue:
     def resume(self, now_ms: int) -> None:
         """The wait is over."""
         talk = self.talk
+        self._greeting, talk.now_ms = False, now_ms
+        if talk.drip:
+            talk.raw, talk.drip = talk.drip[:1], talk.drip[1:]
+            if talk.drip:
+                return
         if talk.pending is not None:
             reply, events, talk.then = talk.pending
             talk.pending = None
-            talk.out.append(reply)
+            if reply:
+                talk.out.append(reply)
             talk.events += events
             self._work(now_ms)
 

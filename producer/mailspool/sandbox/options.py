@@ -7,13 +7,21 @@ anything listens. The command line turns its flags into one; tests make them dir
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from mailspool.errors import ConfigError
 from mailspool.sandbox.grammar import NOTHING_OFFERED, Offer
+from mailspool.sandbox.orders import Order
 
 MIB = 1024 * 1024
+
+BrokenStartTls = Literal["refused", "garbage", "dropped", "injected"]
+NestedMail = Literal["refused", "accepted", "dropped"]
+
+_COUNTS = ("session_messages", "max_sessions", "max_recipients", "refuse_every", "line_limit_octets", "quota")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,10 @@ class ReceiverOptions:
     banner: str | None = None
     """Text after `220 `, or a whole reply such as `554 5.7.1 go away`, after which the connection is closed."""
     banner_delay_s: float = 0.0
+    early_talker: bool = False
+    """Whoever sends before the banner (see `banner_delay_s`) gets 554 and is dropped, as postscreen does."""
+    dot_delay_s: float = 0.0
+    """The final dot of every mail is answered after that time: a receiver that is slow for everybody."""
 
     size_limit_bytes: int = 25 * MIB
     """The same default as `max_message_bytes`, so a mail that the queue takes is not too big here."""
@@ -39,6 +51,10 @@ class ReceiverOptions:
     key: Path | None = None
     implicit_tls: bool = False
     """TLS from the first byte; otherwise STARTTLS is offered where a certificate is given."""
+    broken_starttls: BrokenStartTls | None = None
+    """STARTTLS is offered, certificate or not. `refused`: 454; `garbage`: what answers the handshake is no TLS;
+    `dropped`: the connection ends after 220; `injected`: a second reply in clear comes with the 220.
+    """
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -48,12 +64,20 @@ class ReceiverOptions:
 
     session_messages: int | None = None
     """After so many accepted mails in a session, MAIL gets 421 and the connection is closed."""
+    quota: int | None = None
+    """After so many accepted mails, over all sessions, MAIL gets 450 4.7.1 with the words of a daily quota."""
+    greylist_s: float | None = None
+    """A triplet (client, sender, recipient) gets 450 4.7.1 until it is so old."""
+    nested_mail: NestedMail = "refused"
+    """MAIL inside a transaction. `refused`: 503, as Postfix; `accepted`: it begins anew; `dropped`: 421 and the end."""
     max_sessions: int | None = None
     """One more connection than this gets 421 instead of a banner."""
     max_recipients: int = 1000
     """RFC 5321 4.5.3.1.8 asks for at least 100; Postfix allows 1000. More: 452 4.5.3."""
     refuse_every: int | None = None
     """Every N-th well-formed RCPT, counted over all sessions, gets 550 5.1.1."""
+    temper: Callable[[str], Order | None] | None = field(default=None, repr=False)
+    """What a recipient orders, whatever its local part says; None: the local part orders."""
     idle_timeout_s: float = 300.0
     """RFC 5321 4.5.3.2.7: 421 4.4.2 after five silent minutes."""
 
@@ -79,11 +103,12 @@ class ReceiverOptions:
                 raise ConfigError(f"{name} must be 1 to 400 printable ASCII characters")
         if "@" in self.hostname or " " in self.hostname:
             raise ConfigError(f"hostname must be a host name, not {self.hostname!r}")
-        for name in ("session_messages", "max_sessions", "max_recipients", "refuse_every", "line_limit_octets"):
+        for name in _COUNTS:
             number = getattr(self, name)
             if number is not None and number < 0:
                 raise ConfigError(f"{name} must not be negative")
-        if self.size_limit_bytes < 0 or self.banner_delay_s < 0 or self.idle_timeout_s <= 0:
+        delays_s = (self.banner_delay_s, self.dot_delay_s, self.greylist_s or 0)
+        if self.size_limit_bytes < 0 or min(delays_s) < 0 or self.idle_timeout_s <= 0:
             raise ConfigError("sizes and delays must not be negative, and the idle timeout must be positive")
 
     @property
@@ -99,7 +124,8 @@ class ReceiverOptions:
         """The EHLO keywords."""
         words = [("PIPELINING", self.pipelining), (f"SIZE {self.size_limit_bytes}", True)]
         words += [("8BITMIME", self.eight_bit_mime), ("SMTPUTF8", self.smtputf8), ("ENHANCEDSTATUSCODES", True)]
-        words += [("STARTTLS", self.certificate is not None and not tls), ("AUTH PLAIN LOGIN", self.auth_now(tls=tls))]
+        starttls = self.certificate is not None or self.broken_starttls is not None
+        words += [("STARTTLS", starttls and not tls), ("AUTH PLAIN LOGIN", self.auth_now(tls=tls))]
         return [word for word, offered in words if offered]
 
     def offer(self, *, esmtp: bool, tls: bool) -> Offer:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 OrderStage = Literal["rcpt", "body", "dot"]
+Manner = Literal["plain", "garbage", "flood", "drip"]
 
 _TEXT: Final = "as ordered by the local part"
 """Neutral on purpose: a sender that judges replies by their words must find none here, only the codes."""
@@ -26,7 +27,8 @@ class Order:
 
     `reply`: None is the ordinary reply, "" is no reply at all. `close`: close the connection after it (or instead).
     `tries`: only the first N tries of this recipient, None is always. `after`: only once N mails of this session were
-    accepted.
+    accepted. `manner`: how the reply is said: as it should be, as no SMTP reply at all, as one that does not end, or
+    octet by octet.
     """
 
     stage: OrderStage
@@ -35,6 +37,7 @@ class Order:
     delay_s: float = 0.0
     tries: int | None = None
     after: int = 0
+    manner: Manner = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class Rule:
 _CODE_HEADS: Final = ("code",)
 _CODE: Final = r"(?P<code>[2-5][0-9]{2})(?:-(?P<enhanced>[0-9]\.[0-9]{1,3}\.[0-9]{1,3}))?"
 _TAIL: Final = r"(?:-(?P<tries>[0-9]{1,6}))?-.+"
+DRIP_EVERY_S: Final = 1.0
+_TIME: Final = r"(?P<number>[0-9]{1,5}(?:\.[0-9]{1,3})?)(?P<unit>ms|s|m)"
+TARPIT_S: Final = 20.0
+"""Long for a reply, and far below the five minutes that a client must wait for one."""
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
@@ -77,6 +84,17 @@ def _at_rcpt(match: re.Match[str]) -> Order:
 
 def _at_dot(match: re.Match[str]) -> Order:
     return Order("dot", _reply(match), close=match["code"] == "421", tries=_tries(match))
+
+
+def _tarpit(match: re.Match[str]) -> Order:
+    delay_s = float(match["number"]) * _UNIT_S[match["unit"].lower()] if match["number"] else TARPIT_S
+    return Order("rcpt", delay_s=delay_s, tries=_tries(match))
+
+
+def _manner(match: re.Match[str]) -> Order:
+    manner = match["manner"].lower().removesuffix("-reply")
+    stage: OrderStage = "dot" if match["dot"] else "rcpt"
+    return Order(stage, tries=_tries(match), manner=cast("Manner", manner))
 
 
 def _slow(match: re.Match[str]) -> Order:
@@ -161,8 +179,40 @@ RULES: Final[tuple[Rule, ...]] = (
         "slow-200ms-x",
         "the mail is taken, the final dot is answered after that time (ms, s, m)",
         ("slow",),
-        _pattern(r"slow-(?P<number>[0-9]{1,5}(?:\.[0-9]{1,3})?)(?P<unit>ms|s|m)" + _TAIL),
+        _pattern("slow-" + _TIME + _TAIL),
         _slow,
+    ),
+    Rule(
+        "tarpit[-30s][-N]-x",
+        "tarpit-200ms-x",
+        f"RCPT is accepted after that time ({TARPIT_S:.0f} s by default)",
+        ("tarpit",),
+        _pattern(f"tarpit(?:-{_TIME})?" + _TAIL),
+        _tarpit,
+    ),
+    Rule(
+        "[dot-]garbage-reply[-N]-x",
+        "garbage-reply-x",
+        "RCPT (or the final dot, the mail being taken) is answered with octets that are no SMTP reply",
+        ("garbage", "dot"),
+        _pattern("(?P<dot>dot-)?(?P<manner>garbage-reply)" + _TAIL),
+        _manner,
+    ),
+    Rule(
+        "[dot-]flood[-N]-x",
+        "flood-x",
+        "the same with a reply of endless lines: half a megabyte, and no last one",
+        ("flood", "dot"),
+        _pattern("(?P<dot>dot-)?(?P<manner>flood)" + _TAIL),
+        _manner,
+    ),
+    Rule(
+        "[dot-]drip[-N]-x",
+        "drip-x",
+        f"the same with a reply that comes octet by octet, one in {DRIP_EVERY_S:g} s",
+        ("drip", "dot"),
+        _pattern("(?P<dot>dot-)?(?P<manner>drip)" + _TAIL),
+        _manner,
     ),
 )
 

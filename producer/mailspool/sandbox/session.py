@@ -46,7 +46,9 @@ class Session(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         number, full = self._desk.enter(self)
         tls = transport.get_extra_info("ssl_object") is not None
-        self._dialogue = Dialogue(self._desk.policy, number, self._desk.take, tls=tls)
+        peer = transport.get_extra_info("peername")
+        client = str(peer[0]) if peer else ""
+        self._dialogue = Dialogue(self._desk.policy, number, self._desk.take, tls=tls, client=client)
         self._heard_s = self._loop.time()
         self._idle_timer = self._loop.call_later(self._desk.options.idle_timeout_s, self._look_at_the_clock)
         self._dialogue.greet(full=full)
@@ -104,6 +106,9 @@ class Session(asyncio.Protocol):
         if talk.out:
             transport.write(("\r\n".join(talk.out) + "\r\n").encode("ascii"))
             talk.out.clear()
+        if talk.raw:
+            transport.write(talk.raw)
+            talk.raw = b""
         if talk.events or talk.mails:
             self._desk.report(talk, _now_ms(), flushed=not transport.is_closing())
         if talk.then is Then.READ or talk.then is Then.STALL:
