@@ -107,6 +107,11 @@ def pause(world: World) -> None:
     world.do(ops.Pause(what) if world.chance(0.4) else ops.Unpause(what))
 
 
+def erase(world: World) -> None:
+    """What the cron is told to look at; now and then any batch."""
+    world.do(ops.Erase(_rather(world, sorted(world.db.members("erase")))))
+
+
 def broom(world: World) -> None:
     world.do(ops.Broom(world.pick(CLASSES), world.pick((1, 2))))
 

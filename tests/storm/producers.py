@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from mailspool.contract.codec import encode_spec
 from mailspool.contract.moves import Arg, Loaded
+from mailspool.contract.records import Spec
 from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
 from tests.storm.case import class_of, must
@@ -21,7 +23,10 @@ CHUNK = 4
 KEYS = ("A", "B")
 UNIVERSE = 14
 """Identities that lists of one key draw from, so that they overlap."""
-SPECS = {"D": b"spec D", "E": b"spec E"}
+SPECS = {
+    "D": encode_spec(Spec(v=1, kind="literal", from_="Acme <a@acme.example>", subject="D", text="a secret")),
+    "E": encode_spec(Spec(v=1, kind="template", from_="Acme <a@acme.example>", subject="E", text="for {{ n }}")),
+}
 BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"leaflet", b"\x00\xff invoice", b"logo")}
 SHAS = tuple(BLOBS)
 PATIENCE = 12

@@ -7,10 +7,13 @@ Called by world.py after every answer, before the audit of that step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mailspool.contract.codec import decode_rows, encode_row
+import msgspec
+
+from mailspool.contract.codec import decode_rows, decode_spec, encode_row, encode_spec
 from mailspool.contract.moves import Arg, Begun, Loaded, Sent1
 from mailspool.contract.records import Row
 from tests.storm import ops
@@ -24,10 +27,27 @@ def row_of(identity: str) -> bytes:
     return encode_row(Row(f"{identity}@example.org", {"n": identity}))
 
 
-def payload(identities: list[str]) -> str:
+@lru_cache(maxsize=4096)
+def bare_row_of(identity: str) -> bytes:
+    return encode_row(Row(f"{identity}@example.org", {}))
+
+
+def payload(identities: list[str], erased: AbstractSet[int] = frozenset()) -> str:
     """A chunk as it must lie on the server: a msgpack array of rows, read as latin-1."""
     head = bytes((0xDC, len(identities) >> 8, len(identities) & 255))
-    return (head + b"".join(row_of(identity) for identity in identities)).decode("latin-1")
+    rows = (bare_row_of(who) if i in erased else row_of(who) for i, who in enumerate(identities))
+    return (head + b"".join(rows)).decode("latin-1")
+
+
+@lru_cache(maxsize=16)
+def bare(spec: bytes) -> bytes:
+    """A spec after the erasure of what it said."""
+    told = decode_spec(spec)
+    if told.kind == "template":
+        return spec
+    return encode_spec(
+        msgspec.structs.replace(told, subject="", text=None, html=None, headers=(), attachments=(), erased=True)
+    )
 
 
 @dataclass

@@ -17,6 +17,8 @@ from mailspool.contract.scripts import Script
 from tests.storm.server import Link
 
 PREFIX: Final = "storm"
+VERSIONS: Final = (1, 2)
+"""Of records; the release whose moves storm reads both, some of its workers only one."""
 """Not the default one: a key that some script spells out by hand shows up as a stranger."""
 
 Value = str | dict[str, str] | dict[str, float] | frozenset[str]

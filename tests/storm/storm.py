@@ -32,7 +32,7 @@ QUICK_ROUNDS = 12
 ZOMBIE_ROUNDS = 30
 CRON = "upkeep:1700000000000"
 """A job of arq's own, in the same queue."""
-STAYS = frozenset({"workers", "worker", "totals", "turn", "q"})
+STAYS = frozenset({"workers", "worker", "totals", "turn", "q", "chores"})
 """Kinds of keys that outlive all batches."""
 
 
@@ -152,7 +152,8 @@ class Storm:
             (0.957, lambda: operators.resume(world)),
             (0.963, lambda: operators.collect(world)),
             (0.97, lambda: operators.purge(world)),
-            (0.974, lambda: operators.broom(world)),
+            (0.972, lambda: operators.broom(world)),
+            (0.974, lambda: operators.erase(world)),
             (0.978, lambda: operators.ask(world)),
             (0.986, lambda: operators.arq_errs(world)),
             (0.992, lambda: self.absent.add(world.pick(WORKERS))),
@@ -210,8 +211,10 @@ class Storm:
         """All its runs at once; now and then it says that it leaves."""
         dead = self.world.pick(WORKERS)
         self.workers.runs[:] = [run for run in self.workers.runs if run.worker != dead]
-        if self.world.chance(0.5):
+        if self.world.chance(0.4):
             self.world.do(ops.Leave(dead))
+        elif self.world.chance(0.6):
+            self.world.do(ops.Bury(dead))
 
     # -- the end
 
@@ -261,6 +264,8 @@ class Storm:
         world = self.world
         for c in CLASSES:
             must(world.do(ops.AskDrained(c)) == (0, 0), "drained, and not so", c)
+        for b in sorted(world.db.members("erase")):
+            world.do(ops.Erase(b))
         world.now += UPLOAD_ABANDONED_MS + 100_000
         for u in list(world.db.scores("loading")):
             must(world.do(ops.Collect(u)) == "OK", "an abandoned upload", u)

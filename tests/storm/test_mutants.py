@@ -43,5 +43,5 @@ def test_every_fault_still_fits_the_scripts(fault: Fault) -> None:
 def test_a_fault_that_does_not_fit_is_named() -> None:
     with pytest.raises(FaultError, match="does not hold 'no such line'"):
         scripts_with(Fault("of old", "lease", "no such line", ""))
-    with pytest.raises(FaultError, match="there is no script bury"):
-        scripts_with(Fault("of old", "bury", "x", ""))
+    with pytest.raises(FaultError, match="there is no script revive"):
+        scripts_with(Fault("of old", "revive", "x", ""))

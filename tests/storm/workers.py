@@ -49,9 +49,13 @@ class Run:
     def attempts(self, i: int) -> int:
         return decode_outcome(self.before[i]).attempts if i in self.before else 0
 
+    def doubts(self, i: int) -> int:
+        """What a claim says: one more than is known."""
+        return 1 + (decode_outcome(self.before[i]).doubts if i in self.before else 0)
 
-def outcome(letter: str, at_ms: int, attempts: int = 0, now: int = 0) -> bytes:
-    return encode_outcome(Outcome(letter, at_ms, attempts, 0, "main", "250 ok", "", now, now, 1234))
+
+def outcome(letter: str, at_ms: int, attempts: int = 0, now: int = 0, doubts: int = 0) -> bytes:
+    return encode_outcome(Outcome(letter, at_ms, attempts, doubts, "main", "250 ok", "", now, now, 1234))
 
 
 class Workers:
@@ -193,7 +197,12 @@ class Workers:
         groups = [(one.b, one.k, one.token, self._waiting(one, claim if one is run else None)) for one in runs]
         if claim is not None:
             b, k, token, waiting = groups[0]
-            groups[0] = (b, k, token, (*waiting, (claim, outcome("c", world.now, run.attempts(claim), world.now))))
+            groups[0] = (
+                b,
+                k,
+                token,
+                (*waiting, (claim, outcome("c", world.now, run.attempts(claim), world.now, run.doubts(claim)))),
+            )
         groups = [*self._zombie_groups(0.1, {(one.b, one.k) for one in runs}), *groups]
         answers = world.do(ops.Record(tuple(groups)))[len(groups) - len(runs) :]
         for one, answer in zip(runs, answers, strict=True):

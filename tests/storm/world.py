@@ -15,14 +15,14 @@ from typing import TypeVar
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
-from mailspool.contract.scripts import Script
+from mailspool.contract.scripts import Script, scripts
 from mailspool.contract.states import CLASSES, Class
 from tests.storm import ops
 from tests.storm.audit import Auditor
 from tests.storm.case import Step, Violation, must
 from tests.storm.records import Records
 from tests.storm.server import Link, LinkCaller, ScriptError, drive
-from tests.storm.snapshot import PREFIX, Snapshot, after_writes, look
+from tests.storm.snapshot import PREFIX, VERSIONS, Snapshot, after_writes, look
 
 A = TypeVar("A")
 START_MS = 1_700_000_000_000
@@ -67,7 +67,7 @@ class World:
         self._numbers = 0
         self.link = link
         self.keys = Keys(PREFIX)
-        self.caller = LinkCaller(link, others)
+        self.caller = LinkCaller(link, {**scripts(PREFIX, VERSIONS), **(others or {})})
         self.moves = Moves(self.caller, self.keys)
         self.now = START_MS
         self.again = AGAIN

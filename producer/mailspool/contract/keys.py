@@ -46,9 +46,39 @@ class Keys:
         """zset: batch -> when it may be purged."""
         return f"{self.prefix}:retire"
 
+    @property
+    def erase(self) -> str:
+        """set: transactional batches of which a sent mail may still lie in a chunk that was finished otherwise."""
+        return f"{self.prefix}:erase"
+
+    @property
+    def chores(self) -> str:
+        """hash: `erased` since the append-only file was written anew, and when that was (`rewritten`)."""
+        return f"{self.prefix}:chores"
+
     def later(self, class_: Class) -> str:
         """zset: live batches with nothing to send now -> the time of their next turn."""
         return f"{self.prefix}:later:{class_}"
+
+    def open(self, class_: Class) -> str:
+        """zset: live batches with something to send now -> their turn."""
+        return f"{self.prefix}:open:{class_}"
+
+    def flight(self, class_: Class) -> str:
+        """zset: fed and running chunks as `<batch>:<k>` -> when the sweep must look (lease end)."""
+        return f"{self.prefix}:flight:{class_}"
+
+    def apart(self, class_: Class) -> str:
+        """zset: detached chunks as `<batch>:<k>` -> lease end."""
+        return f"{self.prefix}:apart:{class_}"
+
+    def due(self, batch: str) -> str:
+        """zset: waiting chunks -> next due time."""
+        return f"{self.prefix}:due:{batch}"
+
+    def run(self, batch: str) -> str:
+        """hash: chunk -> fed:<gen> or run:<gen>:<token>."""
+        return f"{self.prefix}:run:{batch}"
 
     def batch(self, batch: str) -> str:
         return f"{self.prefix}:batch:{batch}"
@@ -66,6 +96,10 @@ class Keys:
         """set: chunks with an outcome other than sent."""
         return f"{self.prefix}:odd:{batch}"
 
+    def talk(self, batch: str) -> str:
+        """hash: message number -> packed conversations of its failed attempts (talks.py)."""
+        return f"{self.prefix}:talk:{batch}"
+
     def rows(self, batch: str) -> str:
         """hash: chunk -> number of its rows."""
         return f"{self.prefix}:rows:{batch}"
@@ -82,6 +116,21 @@ class Keys:
     def route(self, relay: str) -> str:
         """hash: what the workers know of a relay: state, until, why."""
         return f"{self.prefix}:route:{relay}"
+
+    @property
+    def paused(self) -> str:
+        """hash: `spool`, a class or `relay:<name>` -> since when."""
+        return f"{self.prefix}:paused"
+
+    @property
+    def suppressed(self) -> str:
+        """hash: identity of an address -> why nothing is sent to it (bounced.py)."""
+        return f"{self.prefix}:suppressed"
+
+    @property
+    def suspects(self) -> str:
+        """hash: identity of an address -> the batch that was told that it is perhaps dead."""
+        return f"{self.prefix}:suspects"
 
     def totals(self, class_: Class) -> str:
         return f"{self.prefix}:totals:{class_}"

@@ -115,6 +115,8 @@ class Snapshot(NamedTuple):
     routes: dict[str, dict[str, str]]
     next_due_ms: int | None = None
     """The first that is still to come: a later try, where `earliest_due_ms` is over already."""
+    pauses: tuple[tuple[str, int], ...] = ()
+    """`spool` or the batch's class -> since when, of what a person has paused."""
 
 
 class Drained(NamedTuple):
@@ -272,16 +274,17 @@ class Moves:
         answer = _list(await self._call("status", b, now_ms=now_ms))
         if not answer:
             return None
-        now, batch, due, able, workers, paused, coming, *routes = answer
+        now, batch, due, able, workers, pauses, coming, *routes = answer
         return Snapshot(
             _int(now),
             _fields(batch),
             None if due is None else round(float(_text(due))),
             bool(able),
             _int(workers),
-            bool(paused),
+            bool(_list(pauses)),
             {_text(name): _fields(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
             None if coming is None else round(float(_text(coming))),
+            tuple((what, int(since)) for what, since in _fields(pauses).items()),
         )
 
     # -- the worker's
@@ -326,19 +329,47 @@ class Moves:
             args += [item for pair in outcomes for item in pair]
         return parse_recorded(await self._call("record", *args, now_ms=now_ms))
 
+    async def talk(self, b: str, most: int, tries: int, talks: Sequence[tuple[int, bytes]], *, now_ms: int = 0) -> int:
+        """How many messages were turned away because the batch keeps enough; -1 for a batch that is gone."""
+        flat = [item for pair in talks for item in pair]
+        return _int(await self._call("talk", b, most, tries, *flat, now_ms=now_ms))
+
     async def detach(self, b: str, k: int, token: str, *, now_ms: int = 0) -> str:
         return _text(await self._call("detach", b, k, token, now_ms=now_ms))
 
-    async def settle(
-        self, b: str, k: int, token: str, later_ms: int = 0, why: str = "", scope: str = "chunk", *, now_ms: int = 0
+    async def bounce(
+        self,
+        b: str,
+        token: str,
+        suppress: bool,
+        words: str,
+        notes: Sequence[tuple[str, str, bytes]],
+        *,
+        now_ms: int = 0,
     ) -> str:
-        return _text(await self._call("settle", b, k, token, later_ms, why, scope, now_ms=now_ms))
+        """OK, HELD (the batch's breaker), GONE. A note: kind (x, s, p), identity, packed reason (bounced.py)."""
+        flat = [item for note in notes for item in note]
+        return _text(await self._call("bounce", b, token, int(suppress), words, *flat, now_ms=now_ms))
+
+    async def settle(
+        self, b: str, k: int, token: str, later_ms: int = 0, why: str = "", scope: str = "chunk", words: str = "",
+        *, now_ms: int = 0,
+    ) -> str:  # fmt: skip
+        return _text(await self._call("settle", b, k, token, later_ms, why, scope, words, now_ms=now_ms))
 
     async def sweep(self, class_: Class, *, now_ms: int = 0) -> int:
         return _int(await self._call("sweep", class_, now_ms=now_ms))
 
     async def purge(self, b: str, *, now_ms: int = 0) -> str:
         return _text(await self._call("purge", b, now_ms=now_ms))
+
+    async def erase(self, b: str, start: int, *, now_ms: int = 0) -> int:
+        """The next start, or -1: all of it was looked at."""
+        return _int(await self._call("erase", b, start, now_ms=now_ms))
+
+    async def bury(self, worker: str, *, now_ms: int = 0) -> int:
+        """How many leases ended. Only for a process that is provably gone; twice: 0."""
+        return _int(await self._call("bury", worker, now_ms=now_ms))
 
     async def broom(self, class_: Class, version: int, start: int, *, now_ms: int = 0) -> int:
         return _int(await self._call("broom", class_, version, start, now_ms=now_ms))

@@ -46,6 +46,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[AttachmentRef, ...] = ()
     mime: bytes = b""
+    erased: bool = False
+    """What it said is gone, after it was sent: subject, texts, headers, attachments, `mime` but for its Message-ID."""
 
 
 class Row(msgspec.Struct, array_like=True):

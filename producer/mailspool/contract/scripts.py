@@ -17,20 +17,27 @@ NAMES = (
     "attach",
     "beat",
     "begin",
+    "bounce",
     "broom",
+    "bury",
     "close",
     "collect",
     "commit",
     "detach",
     "drained",
+    "erase",
     "feed",
     "hold",
     "lease",
     "leave",
     "load",
+    "look",
+    "mend",
+    "owners",
     "pause",
     "purge",
     "record",
+    "recount",
     "release",
     "renew",
     "reopen",
@@ -39,9 +46,19 @@ NAMES = (
     "send1",
     "settle",
     "status",
+    "strays",
     "sweep",
+    "talk",
+    "tally",
     "unpause",
 )
+
+REFUSED_WHEN_FULL = frozenset(("attach", "begin", "commit", "load", "send1", "talk"))
+"""What brings more into Redis stops at `maxmemory`; all others go on there, so that a full spool can be drained."""
+READING = frozenset(("drained", "look", "owners", "status", "strays", "tally"))
+_GO_ON_WHEN_FULL = "call('UNLINK', P..'none')  -- a script that has written is not stopped for want of memory\n"
+"""Redis asks for memory at a script's first write, and this one needs none: `#!lua flags=allow-oom` for every version,
+6.2 knows no flags."""
 
 _FILLED_IN = {
     "@worker_alive_ms@": states.WORKER_ALIVE_MS,
@@ -50,7 +67,11 @@ _FILLED_IN = {
     "@lease_ms@": states.LEASE_MS,
     "@feed_grace_ms@": states.FEED_GRACE_MS,
     "@suspect_runs@": states.SUSPECT_RUNS,
+    "@record_version@": states.RECORD_VERSION,
     "@later_limit_ms@": states.LATER_LIMIT_MS,
+    "@tally_limit@": states.TALLY_LIMIT,
+    "@breaker_least@": states.BREAKER_LEAST,
+    "@breaker_share@": states.BREAKER_SHARE,
 }
 
 
@@ -64,13 +85,19 @@ class Script:
 
 
 @lru_cache(maxsize=8)
-def scripts(prefix: str) -> dict[str, Script]:
-    """All moves for one key prefix."""
+def scripts(prefix: str, served: tuple[int, ...] = states.VERSIONS_SERVED) -> dict[str, Script]:
+    """All moves for one key prefix. `served`: the record versions that this release reads, and so may feed."""
     folder = files("mailspool.contract") / "lua"
     prelude = (folder / "prelude.lua").read_text("utf-8").replace("@prefix@", f"{prefix}:")
     found = {}
     for name in NAMES:
-        text = prelude + (folder / f"{name}.lua").read_text("utf-8")
+        body = (folder / f"{name}.lua").read_text("utf-8")
+        if name not in REFUSED_WHEN_FULL | READING:
+            body = body.rstrip("\n") + "\n"
+            first, _, rest = body.partition("\n")
+            body = f"{first}\n{_GO_ON_WHEN_FULL}{rest}"
+        text = prelude + body
+        text = text.replace("@versions_served@", ",".join(map(str, served)))
         for word, number in _FILLED_IN.items():
             text = text.replace(word, str(number))
         found[name] = Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -71,5 +71,10 @@ UPLOAD_ABANDONED_MS: Final = 3_600_000
 SUSPECT_RUNS: Final = 3
 """From so many lost runs on a chunk's messages are claimed one by one, so that a crash names its message."""
 LATER_LIMIT_MS: Final = 60_000
+TALLY_LIMIT: Final = 20_000
+"""Batches that one script may sum up: 60 ms of Redis."""
 UNCERTAIN_TRIES: Final = 2
 """How often `on_uncertain="resend"` tries a message whose final reply was lost before it rests as uncertain."""
+BREAKER_LEAST: Final = 50
+BREAKER_SHARE: Final = 0.1
+"""A batch with more bounces and refusals by policy than both is our own mistake until a person says otherwise."""

@@ -283,6 +283,32 @@ def test_status_says_why_a_batch_waits(world: World) -> None:
     assert snapshot is not None
     assert (snapshot.able_to_serve, snapshot.live_workers, snapshot.paused) == (True, 2, True)
     assert snapshot.routes == {"main": {}, "alt": {"state": "paused"}}
+    assert snapshot.pauses == ((BULK, world.now),)
+    since = world.now
+    world.do(ops.Pause("spool"))
+    world.do(ops.Pause("relay:main"))
+    snapshot = world.do(ops.Status("b1"))
+    assert snapshot is not None
+    assert dict(snapshot.pauses) == {"spool": world.now, BULK: since}
+    assert snapshot.routes["main"] == {"paused_at": str(world.now)}
+
+
+def test_a_pause_that_is_said_twice_keeps_since_when(world: World) -> None:
+    assert world.do(ops.Pause("spool"), again=0) == 1
+    since = world.db.hash("paused")["spool"]
+    world.now += 5_000
+    assert world.do(ops.Pause("spool")) == 0
+    assert world.db.hash("paused")["spool"] == since
+    assert world.do(ops.Unpause("spool"), again=0) == 1
+
+
+def test_a_relay_that_is_resumed_may_look_at_once_and_a_class_has_none(world: World) -> None:
+    world.do(ops.Pause("relay:main"))
+    world.do(ops.Unpause(BULK))
+    assert world.db.hash("route:main") == {}
+    world.do(ops.Unpause("relay:main"), again=0)  # said twice it looks twice, which harms nobody
+    assert world.db.hash("route:main") == {"resumed": "1"}
+    assert world.db.hash("paused") == {}
 
 
 def test_a_silent_upload_does_not_keep_a_purge_for_ever(world: World) -> None:

@@ -24,6 +24,7 @@ from tests.producer.contract.batches import (
     state,
 )
 from tests.storm import ops
+from tests.storm.workers import outcome
 from tests.storm.world import World
 
 # feed
@@ -32,6 +33,14 @@ from tests.storm.world import World
 def test_without_workers_nothing_is_fed(world: World) -> None:
     one_chunk(world)
     assert feed(world) == ()
+
+
+def test_batches_of_a_later_release_are_left_to_its_own_feeders(world: World) -> None:
+    staffed(world)
+    newer = commit(world, "u1", [names(1)], given={"v": 9})
+    ours = commit(world, "u2", [names(1)])
+    assert [job.split(":")[1] for job in feed(world)] == [ours]
+    assert newer in world.db.scores("open:bulk"), "its turn has come, and stays"
 
 
 @pytest.mark.parametrize(("silent_ms", "fed"), [(WORKER_ALIVE_MS - 1, 1), (WORKER_ALIVE_MS, 0)])
@@ -243,11 +252,15 @@ def lost_runs(world: World, count: int) -> Run:
     return lease(world, feed(world)[0])
 
 
-@pytest.mark.parametrize(("died_before", "account"), [(SUSPECT_RUNS - 1, "uncertain"), (SUSPECT_RUNS, "failed")])
-def test_a_claim_of_a_dead_worker_names_its_poison(world: World, died_before: int, account: str) -> None:
+@pytest.mark.parametrize(
+    ("died_before", "doubts", "account"),
+    [(SUSPECT_RUNS - 1, 1, "uncertain"), (SUSPECT_RUNS, 1, "deferred"), (SUSPECT_RUNS, 2, "failed")],
+)
+def test_a_claim_of_a_dead_worker_names_its_poison(world: World, died_before: int, doubts: int, account: str) -> None:
+    """The second time: the first time the message may have been near by chance, and goes again at once."""
     run = lost_runs(world, died_before)
     assert run.lease.lost_runs == died_before
-    record(world, run, (0, "c"))
+    world.do(ops.Record(((run.b, run.k, run.token, ((0, outcome("c", world.now, doubts=doubts)),)),)))
     world.now += LEASE_MS
     world.do(ops.Sweep(BULK))
     assert accounts(world) == {account: 1, "queued": 1}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from mailspool.contract.scripts import Script, scripts
-from tests.storm.snapshot import PREFIX
+from tests.storm.snapshot import PREFIX, VERSIONS
 
 PRELUDE: Final = "prelude"
 
@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 def scripts_with(fault: Fault) -> Mapping[str, Script]:
     """The scripts with this fault, by name; the others stay as they are."""
     found = {}
-    for name, script in scripts(PREFIX).items():
+    for name, script in scripts(PREFIX, VERSIONS).items():
         if fault.where in {PRELUDE, name}:
             prelude, start, body = script.text.partition(f"\n-- {name} ")
             if not start:

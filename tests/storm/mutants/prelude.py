@@ -45,8 +45,8 @@ FAULTS = tuple(
         ("bad ones go as early as good ones", "(bad and num('keep_bad') or num('keep'))", "num('keep')"),
         (
             "a wait outlives rest",
-            "call('HDEL', B, 'wait_until', 'wait_why', 'rate_until', 'closed_until')",
-            "call('HDEL', B, 'rate_until', 'closed_until')",
+            "call('HDEL', B, 'wait_until', 'wait_why', 'rate_until', 'closed_until', 'closed_why',",
+            "call('HDEL', B, 'rate_until', 'closed_until', 'closed_why',",
         ),
         ("lost runs outlive rest", "call('DEL', DUE, RUN, LOST)", "call('DEL', DUE, RUN)"),
         (
@@ -62,8 +62,14 @@ FAULTS = tuple(
         ),
         ("close: uncertain counted as cancelled", "for i = 2, 5 do rest", "for i = 2, 3 do rest"),
         ("close: deferred stay counted", "bump('n_deferred', -num('n_deferred'));", ""),
-        ("a claim at rest is not odd", "recount('c', as); call('SADD', P..'odd:'..b, k)", "recount('c', as)"),
-        ("a claim at rest without accounts", "recount('c', as);", ""),
+        ("a claim at rest is not odd", "recount('c', is); call('SADD', P..'odd:'..b, k)", "recount('c', is)"),
+        ("the innocent is failed at once", "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 2", "if false"),
+        (
+            "the poisoned one goes again for ever",
+            "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 2",
+            "if as == 'f'",
+        ),
+        ("a claim at rest without accounts", "recount('c', is);", ""),
         (
             "drop leaves apart",
             "call('ZREM', P..'flight:'..class(), member); call('ZREM', P..'apart:'..class(), member)",

@@ -90,7 +90,7 @@ FAULTS = (
     ),
     Fault("sweep forgets apart", "sweep", "ipairs{P..'flight:'..c, P..'apart:'..c}", "ipairs{P..'flight:'..c}"),
     Fault("sweep one ms late", "sweep", "'-inf', now, 'LIMIT'", "'-inf', now - 1, 'LIMIT'"),
-    Fault("sweep takes jobs from arq", "sweep", "if fed and call('ZSCORE', queue, id) and", "if false and"),
+    Fault("sweep takes jobs from arq", "sweep", "if fed and waits and", "if false and"),
     Fault("sweep leaves jobs nobody can take", "sweep", "== 0 and served() then", "== 0 then"),
     Fault(
         "sweep leaves jobs that a dead worker holds",
@@ -163,7 +163,7 @@ FAULTS = (
     ),
     Fault("resume without a turn", "resume", "turn()", ""),
     Fault("resumed, and chunks stay put off", "resume", "do rest(k) end", "do end"),
-    Fault("a closure is remembered for ever", "resume", "call('HDEL', B, 'closed_until')", ""),
+    Fault("a closure is remembered for ever", "resume", "call('HDEL', B, 'closed_until', 'closed_why')", ""),
     Fault("unpause does nothing", "unpause", "call('HDEL', P..'paused', ARGV[2])", "0"),
     Fault(
         "purge while an upload goes on", "purge", "or get('upload') then return 'BUSY' end", "then return 'BUSY' end"

@@ -6,12 +6,12 @@ import time
 from typing import NamedTuple
 
 from tests.storm.case import Violation
-from tests.storm.mutants import named, prelude, producing, running
+from tests.storm.mutants import ending, named, prelude, producing, running
 from tests.storm.mutants.fault import Fault, scripts_with
 from tests.storm.server import Link, Server
 from tests.storm.storm import storm
 
-FAULTS = (*named.NAMED, *prelude.FAULTS, *producing.FAULTS, *running.FAULTS)
+FAULTS = (*named.NAMED, *prelude.FAULTS, *producing.FAULTS, *running.FAULTS, *ending.FAULTS)
 FIRST_SEED = 5000
 
 

@@ -22,7 +22,21 @@ from tests.storm.ops.operating import (
     Unpause,
 )
 from tests.storm.ops.producing import Abandon, Attach, Begin, Collect, Commit, Load, SendOne, SignOfLife
-from tests.storm.ops.running import Beat, Detach, Feed, Group, Lease, Leave, Record, Renew, Settle, Sweep
+from tests.storm.ops.running import (
+    Beat,
+    Bounce,
+    Bury,
+    Detach,
+    Erase,
+    Feed,
+    Group,
+    Lease,
+    Leave,
+    Record,
+    Renew,
+    Settle,
+    Sweep,
+)
 
 __all__ = [
     "Abandon",
@@ -30,11 +44,14 @@ __all__ = [
     "Attach",
     "Beat",
     "Begin",
+    "Bounce",
     "Broom",
+    "Bury",
     "Close",
     "Collect",
     "Commit",
     "Detach",
+    "Erase",
     "Feed",
     "Group",
     "Hold",

@@ -111,6 +111,37 @@ class Settle(Named):
 
 
 @dataclass(frozen=True)
+class Bounce(Named):
+    b: str
+    token: str
+    suppress: bool
+    words: str
+    notes: tuple[tuple[str, str, bytes], ...]
+    SAME_ANSWER = True
+    REFUSALS = frozenset({"GONE"})
+
+    def send(self, moves: Moves, now_ms: int) -> Move[str]:
+        return moves.bounce(self.b, self.token, self.suppress, self.words, self.notes, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
+class Bury(Op[int]):
+    worker: str
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.bury(self.worker, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
+class Erase(Op[int]):
+    b: str
+    start: int = 0
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.erase(self.b, self.start, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
 class Sweep(Op[int]):
     c: Class
 

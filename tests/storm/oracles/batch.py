@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mailspool.contract.codec import decode_rows
 from tests.storm.case import AT_REST, COUNTER, FINAL, Case, must, num
-from tests.storm.records import payload
+from tests.storm.records import bare, payload
 
 INDEXES = ("batches", "ids", "deadline", "retire")
 
@@ -33,12 +34,39 @@ def rows_are_what_was_committed(case: Case) -> None:
     must(db.rows(b) == {k: str(n) for k, n in case.chunks.items()}, "rows are not those committed", b, db.rows(b))
     must(num(case.fields, "total") == case.batch.total, "total is not the number of rows", b, case.fields["total"])
     for k, rows in case.batch.chunks.items():
-        must(db.text(f"chunk:{b}:{k}") == payload(rows), "the payload is not what was loaded", b, k)
+        stored, outs = db.text(f"chunk:{b}:{k}"), case.outs[str(k)]
+        sent = {int(i) for i, value in outs.items() if value[0] == "s"} if case.c == "transactional" else set()
+        if stored != payload(rows):
+            known = _erased_of(case, str(k))
+            must(known <= sent, "erased, and not sent", b, k, known - sent)
+            must(stored == payload(rows, known), "the payload is not what was loaded", b, k)
+            must(sent <= known or _to_be_erased(case, str(k)), "sent, finished, and still there", b, k, sent - known)
+        else:
+            must(not sent or _to_be_erased(case, str(k)), "sent, finished, and still there", b, k, sent)
         must(set(case.outs[str(k)]) <= set(map(str, range(len(rows)))), "an outcome of no message", b, k)
 
 
+def _erased_of(case: Case, k: str) -> set[int]:
+    stored = case.step.post.text(f"chunk:{case.b}:{k}")
+    must(stored is not None, "the payload is gone", case.b, k)
+    return {i for i, row in enumerate(decode_rows((stored or "").encode("latin-1"))) if not row.values}
+
+
+def _to_be_erased(case: Case, k: str) -> bool:
+    """The chunk is not finished, or the move `erase` has still to come."""
+    return k in case.due or k in case.runs or case.state == "closing" or case.b in case.step.post.members("erase")
+
+
 def the_spec_is_there(case: Case) -> None:
-    must(case.step.post.text(f"spec:{case.b}") == case.batch.spec.decode("latin-1"), "the spec is another", case.b)
+    """Erased once nothing of a transactional batch can be sent any more, and never while something can."""
+    stored, spec = case.step.post.text(f"spec:{case.b}"), case.batch.spec
+    n_sent = num(case.fields, "n_sent")
+    over = case.state == "closed" or (case.state == "done" and n_sent == case.batch.total)
+    may = case.c == "transactional" and over and n_sent > 0
+    if may and "upload" not in case.fields and case.b not in case.step.post.members("erase"):
+        must(stored == bare(spec).decode("latin-1"), "the content is still there", case.b)
+    elif stored != spec.decode("latin-1"):
+        must(may and stored == bare(spec).decode("latin-1"), "the spec is another", case.b)
 
 
 def what_was_given_stays(case: Case) -> None:

@@ -18,7 +18,7 @@ EDGES: dict[tuple[str, str], tuple[type, ...]] = {
     ("loading", "live"): (ops.Commit,),
     ("loading", "held"): (ops.Commit,),
     ("loading", "done"): (ops.Commit,),
-    ("live", "held"): (ops.Hold,),
+    ("live", "held"): (ops.Hold, ops.Bounce),
     ("held", "live"): (ops.Release,),
     ("live", "closing"): (ops.Close,),
     ("held", "closing"): (ops.Close,),
@@ -83,7 +83,11 @@ def _may_change(case: Case, k: str, old: str | None, new: str | None) -> bool:
             return (op.b, op.k) == here and was == "c" and is_ == "u" and (old or "")[1:] == (new or "")[1:]
         case ops.Sweep():
             poisoned = case.step.pre.lost_runs(case.b, k) >= SUSPECT_RUNS and case.fields["claim"] != "1"
-            return was == "c" and is_ == ("f" if poisoned else "u") and (old or "")[1:] == (new or "")[1:]
+            again = poisoned and int((old or "")[17:18] or 0) < 2
+            if again and (new or "")[:14] != f"d{case.step.now:013d}":
+                return False
+            same = (old or "")[14:] == (new or "")[14:] if again else (old or "")[1:] == (new or "")[1:]
+            return was == "c" and is_ == ("d" if again else "f" if poisoned else "u") and same
     return False
 
 

@@ -183,8 +183,11 @@ def no_other_move_touches(step: Step) -> None:
         must(step.pre == step.post, "a question changed something", step.op)
     if not isinstance(step.op, ops.Pause | ops.Unpause):
         must(step.pre.hash("paused") == step.post.hash("paused"), "paused by another move", step.op)
-    if not isinstance(step.op, ops.Beat | ops.Leave):
+    if not isinstance(step.op, ops.Beat | ops.Bury | ops.Leave):
         must(step.pre.scores("workers") == step.post.scores("workers"), "the workers changed", step.op)
+    if not isinstance(step.op, ops.Bounce):
+        for name in ("suppressed", "suspects"):
+            must(step.pre.hash(name) == step.post.hash(name), "an address was judged by another move", step.op)
     for c in CLASSES:
         gone = step.pre.queue(c, "1").keys() - step.post.queue(c, "1").keys()
         must(not gone or isinstance(step.op, ops.Sweep | ops.Broom), "a job left arq", step.op, gone)

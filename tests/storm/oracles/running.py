@@ -6,7 +6,7 @@ The expected answer is worked out from the keys before the call. Raises Violatio
 from __future__ import annotations
 
 from mailspool.contract.moves import Leased, Recorded, Refused
-from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS
+from mailspool.contract.states import CLASSES, FEED_GRACE_MS, LEASE_MS
 from tests.storm import ops
 from tests.storm.case import FINAL, Step, as_worker_sees, later_of, must, num, run_of, served
 from tests.storm.snapshot import PREFIX, Snapshot
@@ -125,6 +125,21 @@ def detach(op: ops.Detach, step: Step) -> None:
         )
 
 
+def bounce(op: ops.Bounce, step: Step) -> None:
+    """Nothing but these: the batch's own fields and state, and what is known of the addresses that were named."""
+    before, after, answer = step.pre.batch(op.b), step.post.batch(op.b), step.answer_to(op)
+    if before.get("state", "loading") in {"loading", "purging"}:
+        must(answer == "GONE" and step.pre == step.post, "a bounce of nothing", op, answer)
+        return
+    must(answer == ("HELD" if "held_why" in after else "OK"), "a bounce answers", answer)
+    trips = after.get("held_why") != before.get("held_why")
+    must(trips or before["state"] == after["state"], "a bounce held a batch without a word", op.b)
+    known, found = step.pre.hash("suppressed"), step.post.hash("suppressed")
+    must(known.items() <= found.items(), "an address was forgiven", op)
+    must(found.keys() - known.keys() <= {identity for _, identity, _ in op.notes}, "a stranger was suppressed", op)
+    must(known == found or (op.suppress and not trips), "suppressed although it may not", op)
+
+
 def settle(op: ops.Settle, step: Step) -> None:
     mine = step.pre.runs(op.b).get(str(op.k)) == f"run:{op.token}"
     must(step.answer_to(op) == ("OK" if mine else "LOST"), "settle", step.answer)
@@ -136,6 +151,27 @@ def settle(op: ops.Settle, step: Step) -> None:
         must(num(after, "wait_until") >= later_of(op, step.now), "a blocked batch does not wait", op)
     if op.why == "rate" and after["state"] in {"live", "held"}:
         must(num(after, "rate_until") >= later_of(op, step.now), "drain does not know of the rate", op)
+
+
+def bury(op: ops.Bury, step: Step) -> None:
+    """Its leases end now, nobody else's; the sweep does the rest."""
+    ended = 0
+    for c in CLASSES:
+        for zset in ("flight", "apart"):
+            before, after = step.pre.scores(f"{zset}:{c}"), step.post.scores(f"{zset}:{c}")
+            must(before.keys() == after.keys(), "bury took a lease away", zset, c)
+            for member, end in before.items():
+                b, _, k = member.partition(":")
+                owner = step.pre.runs(b).get(k, "").partition(":")[2].partition(":")[2].partition(".")[0]
+                must(after[member] == (min(end, step.now) if owner == op.worker else end), "bury", member, owner, end)
+                ended += owner == op.worker and end > step.now
+    must(step.answer_to(op) == ended, "bury counts", step.answer, ended)
+    must(op.worker not in step.post.scores("workers"), "buried, and still there", op.worker)
+    must(not step.post.hash(f"worker:{op.worker}"), "buried, and still there", op.worker)
+
+
+def erase(op: ops.Erase, step: Step) -> None:
+    must(step.answer_to(op) == -1 and op.b not in step.post.members("erase"), "erase", op, step.answer)
 
 
 def sweep(op: ops.Sweep, step: Step) -> None:

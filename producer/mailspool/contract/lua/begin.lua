@@ -31,6 +31,7 @@ if current then
     if get('digest') ~= given.digest then return {'CONFLICT', b} end
     if alive then return {'WAIT'} end
     call('HSET', B, 'upload', u)
+    if get('bare') then call('HSET', U, 'spec', spec) end     -- erased; commit brings it back for the rows that are added
     return reserve(num('next'))
   end
   at(mine)

@@ -8,6 +8,7 @@ at(batch)
 local mine = get('upload') == u
 if mine and tonumber(call('ZSCORE', P..'loading', u) or 0) > now - @upload_abandoned_ms@ then return 'ALIVE' end
 if mine then call('HDEL', B, 'upload') end
+if mine then erase_content() end
 local ks = call('HRANDFIELD', rows, 100)
 for _, k in ipairs(ks) do call('UNLINK', P..'chunk:'..b..':'..k); call('HDEL', rows, k) end
 if #ks == 100 then return 'MORE' end

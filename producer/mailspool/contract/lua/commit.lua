@@ -29,7 +29,10 @@ elseif added > 0 then
   if s == 'done' then call('HSET', B, 'expires', now + num('lifetime')); wake() end
 end
 bump('total', added)
+local spec = added > 0 and call('HGET', U, 'spec')
+if spec then call('SET', P..'spec:'..b, spec); call('HDEL', B, 'bare') end
 local stored = added..','..c[2]
 call('HSET', P..'uploads:'..b, u, stored); call('HDEL', B, 'upload'); call('UNLINK', U); call('ZREM', P..'loading', u)
 turn()
+erase_content()
 return answer(stored)

@@ -12,12 +12,12 @@ if s ~= 'purging' then
   for i = 1, #h, 2 do
     if h[i]:sub(1, 2) == 'n_' or h[i] == 'total' then call('HINCRBY', P..'totals:'..class(), h[i], -h[i + 1]) end
   end
-  call('HSET', B, 'state', 'purging'); call('ZREM', P..'batches', b); call('ZREM', P..'ids', b); call('ZREM', P..'deadline', b)
+  call('HSET', B, 'state', 'purging'); call('ZREM', P..'batches', b); call('ZREM', P..'ids', b); call('ZREM', P..'deadline', b); call('SREM', P..'erase', b)
 end
 local ks = call('HRANDFIELD', ROWS, 100)
 for _, k in ipairs(ks) do call('UNLINK', P..'chunk:'..b..':'..k, outcomes(k)); call('HDEL', ROWS, k) end
 if #ks == 100 then return 'MORE' end
 for _, u in ipairs(call('HKEYS', P..'uploads:'..b)) do call('UNLINK', P..'ids:'..u) end
 release_blobs()
-call('UNLINK', P..'uploads:'..b, P..'odd:'..b, P..'spec:'..b, ROWS, DUE, RUN, LOST); call('ZREM', P..'retire', b); call('DEL', B)
+call('UNLINK', P..'uploads:'..b, P..'odd:'..b, P..'spec:'..b, P..'talk:'..b, ROWS, DUE, RUN, LOST); call('ZREM', P..'retire', b); call('DEL', B)
 return 'OK'

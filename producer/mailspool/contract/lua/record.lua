@@ -51,6 +51,7 @@ while j <= #ARGV do
     if #write > 0 then call('HSET', outcomes(k), unpack(write)) end
     if #erase > 0 then call('HDEL', outcomes(k), unpack(erase)) end
     if odd then call('SADD', P..'odd:'..b, k) end
+    if not own and #write > 0 and class() == 'transactional' then call('SADD', P..'erase', b) end
     answers[#answers + 1] = answer
   end
   j = j + 2 * n

@@ -8,4 +8,5 @@ for j = 5, #ARGV do
     call('HSET', outcomes(k), ARGV[j], as..old:sub(2)); recount('u', as, closed_as()); moved = moved + 1
   end
 end
+if moved > 0 and as == 's' and class() == 'transactional' then erase_rows(k); erase_content() end
 return moved

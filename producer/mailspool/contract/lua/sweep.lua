@@ -9,13 +9,14 @@ for _, zset in ipairs{P..'flight:'..c, P..'apart:'..c} do
     if not run then call('ZREM', zset, member)
     else
       local id = P..b..':'..k..':'..(run:match('^%a+:(%d+)') or '')
-      local queue = P..'q:'..c..':v'..get('v')
+      local queue, ours = P..'q:'..c..':v'..get('v'), P..'q:'..c..':v@record_version@'   -- a later release feeds, too
+      local waits = call('ZSCORE', queue, id) or call('ZSCORE', ours, id)
       local fed = run:sub(1, 3) == 'fed'
-      if fed and call('ZSCORE', queue, id) and call('EXISTS', 'arq:job:'..id) == 1
+      if fed and waits and call('EXISTS', 'arq:job:'..id) == 1
         and call('EXISTS', 'arq:in-progress:'..id) == 0 and served() then
         call('ZADD', zset, now + @feed_grace_ms@, member)
       else
-        call('ZREM', queue, id); call('DEL', 'arq:job:'..id, 'arq:in-progress:'..id, 'arq:retry:'..id)
+        call('ZREM', ours, id); call('ZREM', queue, id); call('DEL', 'arq:job:'..id, 'arq:in-progress:'..id, 'arq:retry:'..id)
         drop(k); freed = freed + 1
         local lost = tonumber(call('HGET', LOST, k) or 0)
         unclaim(k, lost >= @suspect_runs@ and get('claim') ~= '1' and 'f' or 'u')
