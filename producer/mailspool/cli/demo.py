@@ -8,12 +8,11 @@ Exit: 0; 70 if the receiver and the account disagree.
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
-import signal
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from mailspool.cli.interrupt import Signals
     from mailspool.cli.paint import Line
     from mailspool.sandbox import ReceivedMail, Receiver
-    from mailspool.settings import Settings
     from mailspool.status import BatchStatus
 
 _SHARE: Final = 0.9
@@ -37,7 +35,8 @@ _SHARE: Final = 0.9
 _SHOWN: Final = 400
 YOURS: Final = (
     "export MAILSPOOL_RELAY_URL=smtp://user:password@mail.example.com:587",
-    "mailspool send --from you@example.com --subject 'Hi {{ name }}' --text hello.txt --to people.csv --deliver",
+    "{command} send --from you@example.com --subject 'Hi {{ name }}' \\",
+    "  --text hello.txt --to people.csv --key hello --deliver",
 )
 
 
@@ -85,14 +84,15 @@ async def _demo(ask: Ask, count: int, keep: Path | None, signals: Signals) -> in
     from mailspool.cli import demo_mail
     from mailspool.cli.inline import delivering
     from mailspool.cli.live import follow
+    from mailspool.cli.own_spool import own_settings, sweep
     from mailspool.sandbox import Receiver, ReceiverOptions
     from mailspool.spool import Spool
 
     async with AsyncExitStack() as stack:
         options = ReceiverOptions(hostname="receiver.example.org", keep=keep, remember_log=False)
         receiver = await stack.enter_async_context(Receiver(options=options))
-        settings = stack.enter_context(_own_settings(receiver.url))
-        signals.last_chore = lambda: _sweep(settings.data_dir)
+        settings = stack.enter_context(own_settings("demo", receiver.url))
+        signals.last_chore = lambda: sweep(settings.data_dir)
         spool = await stack.enter_async_context(Spool(settings))
         ask.say.note(_introduction(count, receiver.url))
         batch = await spool.send_batch(demo_mail.message(), demo_mail.rows(count), name="demo", key="demo")
@@ -110,33 +110,6 @@ async def _demo(ask: Ask, count: int, keep: Path | None, signals: Signals) -> in
                 code="bug",
             )
     return 0
-
-
-@contextmanager
-def _own_settings(relay_url: str) -> Iterator[Settings]:
-    """Of nobody's environment and files; the folder goes when it ends."""
-    from mailspool.settings import Settings
-
-    folder = Path(tempfile.mkdtemp(prefix="mailspool-demo-"))
-    config = folder / "demo.toml"
-    config.write_text(f'retry_schedule = "1s*"\nretry_jitter = 0\nehlo_name = "localhost"\nrelay_url = "{relay_url}"\n')
-    others = {name: value for name, value in os.environ.items() if name.upper().startswith("MAILSPOOL_")}
-    try:
-        for name in others:
-            del os.environ[name]
-        yield Settings.load(config, data_dir=folder / "spool", redis_url=None)
-    finally:
-        os.environ.update(others)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(data_dir: Path) -> None:
-    """After a second Ctrl-C: the server of a spool that nobody will use again ends by force, and its folder goes."""
-    from mailspool.redis_server import process
-
-    with suppress(FileNotFoundError):  # it was never started
-        process.send_signal(process.holders(data_dir), signal.SIGKILL)
-    shutil.rmtree(data_dir.parent, ignore_errors=True)
 
 
 def _introduction(count: int, url: str) -> str:
@@ -163,7 +136,23 @@ async def _tell(ask: Ask, batch: Batch, status: BatchStatus, receiver: Receiver)
     speed = f"{rate:,.0f} mails/s while nothing had to wait; " if rate else ""
     ask.say.text(f"{speed}the receiver took {receiver.received:,}, exactly those that the account calls sent.")
     ask.say.lines(_one_mail(receiver.mails))
-    ask.say.text("", "Send yours:", *(f"  {words}" for words in YOURS))
+    ask.say.text("", "Send yours:", *(f"  {words}" for words in yours(as_called(sys.argv[0]))))
+
+
+def yours(command: str) -> list[str]:
+    """What to type next."""
+    return [words.replace("{command}", command) for words in YOURS]
+
+
+def as_called(argv0: str) -> str:
+    """How this program was called, for the next command: from a clone it is not on the PATH."""
+    called = Path(argv0)
+    if called.name == "__main__.py":
+        return "python -m mailspool.cli"
+    found = shutil.which("mailspool")
+    if called.name != "mailspool" or (found is not None and called.exists() and called.samefile(found)):
+        return "mailspool"
+    return shlex.quote(argv0)
 
 
 def _seconds(status: BatchStatus) -> float:

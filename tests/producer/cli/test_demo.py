@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailspool.cli import demo_mail
-from mailspool.cli.demo import YOURS, steady_rate
+from mailspool.cli.demo import as_called, steady_rate, yours
 from tests.producer.cli.commands import Cli, Here
 from tests.support.embedded import servers_below
 
@@ -78,10 +78,27 @@ def test_what_a_person_sees_and_what_is_left(cli: Cli) -> None:
     assert "  total    60\n  sent     58\n  failed    2   550 5.1.1 mailbox unknown (2)\n" in ran.out
     assert "the receiver took 58, exactly those that the account calls sent." in ran.out
     assert "  Subject: دعوة رقم 1004: " in ran.out
-    assert ran.out.endswith("Send yours:\n" + "".join(f"  {line}\n" for line in YOURS))
+    assert ran.out.endswith("Send yours:\n" + "".join(f"  {line}\n" for line in yours("python -m mailspool.cli")))
     assert not list(cli.temporary.iterdir())
     assert not cli.data_dir.exists(), "it has a spool of its own"
     assert servers_below(cli.temporary.parent) == []
+
+
+def test_the_next_command_is_called_as_this_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "mailspool"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert as_called("bin/mailspool") == "bin/mailspool", "from a clone"
+    assert as_called("/home/a b/mailspool") == "'/home/a b/mailspool'"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert as_called(str(program)) == as_called("mailspool") == "mailspool"
+    assert as_called("/somewhere/mailspool/cli/__main__.py") == "python -m mailspool.cli"
+    assert as_called("/usr/bin/pytest") == "mailspool"
+    assert yours(".venv/bin/mailspool")[1].startswith(
+        ".venv/bin/mailspool send --from you@example.com --subject 'Hi {{ "
+    )
 
 
 def test_one_mail(here: Here) -> None:
