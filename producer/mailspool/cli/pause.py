@@ -1,0 +1,87 @@
+"""`mailspool pause` and `mailspool resume`: the whole spool or a class, for everybody, until resumed.
+
+What is on the wire finishes. Nothing to do is no error. The answer is `{batch, moved, class}`: `batch` is null, `moved`
+the mails that wait behind the pause.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailspool.cli.options import Ask, ClassName
+
+if TYPE_CHECKING:
+    from mailspool.cli.interrupt import Signals
+    from mailspool.spool import Spool
+    from mailspool.status import SpoolStatus
+
+OneClass = Annotated[
+    ClassName | None, typer.Option("--class", help="Only mail of this class; without it the whole spool.")
+]
+
+
+def pause(ask: Ask, class_: OneClass = None) -> int:
+    """Stop the whole spool, or a class, for everybody until resumed."""
+    from mailspool.cli import interrupt
+
+    async def main(signals: Signals) -> int:
+        async with ask.spool() as spool:
+            moved = await spool.pause(class_)
+            _answer(ask, class_, moved, f"{_what(class_)} is paused: {_mails(moved)}.   Go on:  {_resume(class_)}")
+        return 0
+
+    return interrupt.run(main)
+
+
+def resume(ask: Ask, class_: OneClass = None) -> int:
+    """Let a paused spool, or class, go on."""
+    from mailspool.cli import interrupt
+
+    async def main(signals: Signals) -> int:
+        async with ask.spool() as spool:
+            moved = await spool.resume(class_)
+            _answer(ask, class_, moved, f"{_what(class_)} is not paused: {_mails(moved)}.")
+            _tell_others(ask, await spool.status())
+            await _tell_relays(ask, spool)
+        return 0
+
+    return interrupt.run(main)
+
+
+def _answer(ask: Ask, class_: ClassName | None, moved: int, words: str) -> None:
+    if ask.say.json:
+        ask.say.object({"batch": None, "moved": moved, "class": class_})
+    else:
+        ask.say.text(words)
+
+
+def _tell_others(ask: Ask, status: SpoolStatus) -> None:
+    """What stays paused: somebody did that on purpose, perhaps somebody else."""
+    for pause in status.paused:
+        what = None if pause.what == "spool" else pause.what
+        ask.say.notice("paused", f"{_what(what)} stays paused.   Go on:  {_resume(what)}")
+    if not status.workers and status.queued + status.deferred:
+        ask.say.notice("no_worker", "No worker is running. Start one:  mailspool worker")
+
+
+async def _tell_relays(ask: Ask, spool: Spool) -> None:
+    for relay in await spool.relays():
+        if relay.since is not None:
+            go_on = f"mailspool relay resume {relay.name}"
+            ask.say.notice("paused", f"The relay {relay.name} stays paused.   Go on:  {go_on}")
+
+
+def _what(class_: str | None) -> str:
+    return f"{class_.capitalize()} mail" if class_ else "The spool"
+
+
+def _resume(class_: str | None) -> str:
+    return f"mailspool resume --class {class_}" if class_ else "mailspool resume"
+
+
+def _mails(number: int) -> str:
+    from mailspool.cli.screens import counted
+
+    return f"{counted(number, 'mail')} {'waits' if number == 1 else 'wait'}" if number else "no mail waits"
