@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from mailspool.content.mime import Compiled
-from mailspool_worker.classify import Loss, Reply
+from mailspool.contract.talks import Line
+from mailspool_worker.classify import Loss, Reply, Stage
 from mailspool_worker.runs import Item, Place, Run
 from mailspool_worker.smtp.owner import Limits
 from mailspool_worker.smtp.session import Session
@@ -79,6 +80,8 @@ class Talk:
         self.items = make_items(self.run, addresses)
         self.queue: deque[Item] = deque(self.items)
         self.over: list[tuple[int, str, str]] = []
+        self.said: list[list[Line]] = []
+        """The conversation of each attempt in `over`."""
         self.again: list[int] = []
         self.local: list[tuple[int, str]] = []
         self.why_gone: str | None
@@ -122,9 +125,10 @@ class Talk:
     def pull_behind(self) -> Item | None:
         return self.pull()
 
-    def attempt_over(self, item: Item, stage: object, event: Reply | Loss, session: Session) -> None:
+    def attempt_over(self, item: Item, stage: Stage, event: Reply | Loss, session: Session) -> None:
         told = event.text if isinstance(event, Reply) else event.value
-        self.over.append((item.index, getattr(stage, "name", ""), told))
+        self.over.append((item.index, stage.name, told))
+        self.said.append(list(session.conversation(stage, event)))
         self.desk.notes.append((item, b"", session))
         if self.on_over is not None:
             self.on_over(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.runs import Item
@@ -37,6 +37,10 @@ class Owner(Protocol):
     def idle(self, session: Session) -> None: ...
 
     def gone(self, session: Session, why: str) -> None: ...
+
+
+REFUSED_IN_A_ROW: Final = 5
+"""Postfix sleeps a second for each refused recipient from the tenth on, and closes at the twentieth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,12 @@ MASK: Final = "<address>"
 class ReplyError(ValueError):
     """These bytes are no SMTP reply. Holds what was complete before them; says nothing of their content."""
 
-    def __init__(self, problem: str, replies: tuple[Reply, ...] = ()) -> None:
+    def __init__(self, problem: str, replies: tuple[Reply, ...] = (), line: bytes = b"") -> None:
         super().__init__(problem)
         self.problem = problem
         self.replies = replies
+        self.line = line
+        """The line that is none, as it came; empty where it is only too long."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -181,13 +183,13 @@ class ReplyParser:
         self._bound(len(line) + 1, replies)
         code = _CODES.get(line[:3], 0)
         if not code:
-            self._fail("a line does not start with a reply code from 200 to 599", replies)
+            self._fail("a line does not start with a reply code from 200 to 599", replies, line)
         if self._lines and code != self._code:
-            self._fail(f"one reply mixes the codes {self._code} and {code}", replies)
+            self._fail(f"one reply mixes the codes {self._code} and {code}", replies, line)
         text = line[4:].rstrip()
         separator = line[3:4]
         if separator not in (b" ", b"-") and (text or separator not in (b"", b"\r")):
-            self._fail("a reply code is followed by neither space, hyphen nor line end", replies)
+            self._fail("a reply code is followed by neither space, hyphen nor line end", replies, line)
         self._code = code
         self._lines.append(text)
         if separator == b"-":
@@ -203,6 +205,6 @@ class ReplyParser:
         if self._size + more > MAX_REPLY_BYTES:
             self._fail(f"a reply is longer than {MAX_REPLY_BYTES} bytes", replies)
 
-    def _fail(self, problem: str, replies: list[Reply]) -> None:
+    def _fail(self, problem: str, replies: list[Reply], line: bytes = b"") -> None:
         self._broken = problem
-        raise ReplyError(problem, tuple(replies))
+        raise ReplyError(problem, tuple(replies), line)

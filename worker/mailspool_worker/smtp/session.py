@@ -14,22 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from mailspool.content.render import RenderError
+from mailspool.contract.talks import Line
 from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.smtp import transaction
 from mailspool_worker.smtp.body import BodyWriter
+from mailspool_worker.smtp.conversation import UNKNOWN, Ending, Opened, attempt_lines
 from mailspool_worker.smtp.deadlines import DEADLINE_S, OVERDUE_S
-from mailspool_worker.smtp.envelope import Envelope
-from mailspool_worker.smtp.owner import Limits, Owner
+from mailspool_worker.smtp.envelope import Envelope, why_not
+from mailspool_worker.smtp.owner import REFUSED_IN_A_ROW, Limits, Owner
 from mailspool_worker.smtp.replies import Reply, ReplyError, ReplyParser
-
-_REFUSED_IN_A_ROW = 5
-"""Postfix sleeps a second for each refused recipient from the tenth on, and closes at the twentieth."""
-_REQUEUES = 2
-"""How often a message whose envelope died with its connection is taken as innocent."""
 
 
 class Session(asyncio.Protocol):
@@ -49,18 +45,19 @@ class Session(asyncio.Protocol):
         self._parser = ReplyParser()
         self._expected: deque[Stage | None] = deque()
         self._deadline_s = float("inf")
-        self._current: Item | None = None
+        self._at_s = self._opened_s  # when the last bytes came or went: looked up once for all that happens then
+        self._opening = UNKNOWN
+        self._judged: Envelope | None = None
+        self._why, self._noise = "", b""
+        self._current: Envelope | None = None
         self._terminated = False
         self._next: Envelope | None = None
         self._follow: Item | None = None
         self._claiming: Item | None = None
         self._unrecorded = 0
-        self._begun = 0
-        self._refused_in_a_row = 0
-        self._needs_rset = False
-        self._heard = False
-        self._retiring = False
-        self._dead = False
+        self._begun = self._refused_in_a_row = 0
+        self._needs_rset = self._heard = False
+        self._retiring = self._dead = False
 
     def __repr__(self) -> str:
         places = (("dead", self._dead), ("body", self._current), ("envelope", self._next), ("idle", True))
@@ -69,9 +66,10 @@ class Session(asyncio.Protocol):
 
     # -- life
 
-    def start(self, transport: asyncio.Transport) -> None:
+    def start(self, transport: asyncio.Transport, opened: Opened = UNKNOWN) -> None:
         """Called by takeover.py in the same loop turn in which the transport became ours."""
         self._transport = transport
+        self._opening = opened._replace(at_s=self._opened_s)
         self._body = BodyWriter(transport, self._tail)
         self._advance()
 
@@ -123,9 +121,11 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._dead:
             return
+        self._at_s = self._clock_s()
         try:
             replies = self._parser.feed(data)
         except ReplyError as error:
+            self._noise = error.line
             self._take(error.replies)  # what was complete before the noise counts
             self._lose(Loss.PROTOCOL, "malformed reply")
             return
@@ -146,6 +146,7 @@ class Session(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         if self._body is not None and not self._dead:
+            self._at_s = self._clock_s()
             self._body.resume()
             self._watch()
 
@@ -163,14 +164,14 @@ class Session(asyncio.Protocol):
 
     def _on_reply(self, stage: Stage | None, reply: Reply) -> None:
         if stage is Stage.DOT:
-            item, self._current = self._current, None
-            if item is not None:
+            current, self._current = self._current, None
+            if current is not None:
                 if 200 <= reply.code < 300:
                     self.accepted += 1
                     self._refused_in_a_row = 0
                 elif self._next is None:
                     self._needs_rset = True
-                self._over(item, Stage.DOT, reply)
+                self._over(current, Stage.DOT, reply)
         elif stage is Stage.QUIT:
             self._lose(Loss.CLOSED, "quit")
             return
@@ -180,13 +181,13 @@ class Session(asyncio.Protocol):
             self._lose(Loss.CLOSED, "421", innocent=True)
 
     def _on_envelope_reply(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
-        envelope.take(stage, reply)
+        envelope.take(stage, reply, self._at_s)
         if envelope.needs_lone_dot:
             self._write(b".\r\n")
             self._expected.append(None)
         if envelope.refusal is not None:
             if stage is Stage.DATA or not self.features.pipelining:
-                self._refused(envelope.item, *envelope.refusal)
+                self._refused(envelope, *envelope.refusal)
                 if envelope.must_abort:
                     self._lose(Loss.PROTOCOL, "354 for a refused sender")
         elif not self.features.pipelining and stage is Stage.MAIL:
@@ -196,25 +197,36 @@ class Session(asyncio.Protocol):
             self._write(b"DATA\r\n")
             self._expected.append(Stage.DATA)
 
-    def _refused(self, item: Item, stage: Stage, reply: Reply) -> None:
+    def _refused(self, envelope: Envelope, stage: Stage, reply: Reply) -> None:
         self._next = None
         self._needs_rset = True
         if stage is Stage.RCPT:
             self._refused_in_a_row += 1
-        self._over(item, stage, reply)
+        self._over(envelope, stage, reply)
 
-    def _over(self, item: Item, stage: Stage, event: Reply | Loss) -> None:
+    def _over(self, envelope: Envelope, stage: Stage, event: Reply | Loss) -> None:
+        item = envelope.item
         if item.place is Place.DONE:
             return  # withdrawn meanwhile: whoever withdrew it has counted it
         item.place = Place.DECIDED
         self._unrecorded += 1
+        self._judged = envelope
         self._owner.attempt_over(item, stage, event, self)
+        self._judged = None
+
+    def conversation(self, stage: Stage, event: Reply | Loss) -> Sequence[Line]:
+        """What was said for the attempt that is being reported; nothing at any other time."""
+        if self._judged is None:
+            return ()
+        ending = Ending(stage, event, self._clock_s(), self._why, self._noise)
+        pipelining, is_young = self.features.pipelining, not self.accepted
+        return attempt_lines(self._judged, ending, pipelining=pipelining, opened=self._opening, is_young=is_young)
 
     def _unsolicited(self, reply: Reply) -> None:
         if self._current is not None and not self._terminated:
             # An answer before the terminator was handed over decides nothing about acceptance: abort, later.
-            item, self._current = self._current, None
-            self._over(item, Stage.BODY, reply)
+            current, self._current = self._current, None
+            self._over(current, Stage.BODY, reply)
             self._lose(Loss.PROTOCOL, "answer in the middle of the body")
         else:
             self._lose(Loss.CLOSED if reply.code == 421 else Loss.PROTOCOL, f"unasked {reply.code}")
@@ -259,7 +271,7 @@ class Session(asyncio.Protocol):
         alone = self._needs_rset and not self.features.pipelining  # the envelope follows the answer to RSET
         item = None if alone else self._pull(self._owner.pull)
         if item is None and not alone:
-            self.idle_since_s = self._clock_s()
+            self.idle_since_s = self._at_s
             self._deadline_s = float("inf")
             self._owner.idle(self)
             return
@@ -273,33 +285,25 @@ class Session(asyncio.Protocol):
     def _pull(self, pull: Callable[[], Item | None]) -> Item | None:
         """The next item that can go to this receiver, rendered."""
         while not self._is_spent() and (item := pull()) is not None:
-            if (why := self._why_not(item)) is None:
+            if (why := why_not(item, self.features)) is None:
                 self._begun += 1
                 return item
             self._owner.refused_locally(item, why)
         return None
 
-    def _why_not(self, item: Item) -> str | None:
-        try:
-            rendered = item.render()
-            mail = transaction.mail_command(rendered, self.features, plain=item.plain)
-            item.commands = (mail, transaction.rcpt_command(item.row.recipient))
-        except (RenderError, ValueError) as error:
-            return f"render: {error}"
-        return transaction.why_not(rendered, self.features)
-
     def _is_spent(self) -> bool:
+        self._at_s = self._clock_s()
         return (
             self._retiring
             or self._begun >= self._limits.messages
-            or self._refused_in_a_row >= _REFUSED_IN_A_ROW
-            or self._clock_s() - self._opened_s > self._limits.age_s
+            or self._refused_in_a_row >= REFUSED_IN_A_ROW
+            or self._at_s - self._opened_s > self._limits.age_s
         )
 
     def _open_envelope(self, item: Item) -> bytes:
         """The bytes of its envelope (all of it, or its first step), which from here on is what is expected."""
         item.place = Place.ENVELOPE
-        self._next = Envelope(item)
+        self._next = Envelope(item, self._at_s)
         mail, rcpt = item.commands or (b"", b"")
         self._expected.append(Stage.MAIL)
         if not self.features.pipelining:
@@ -327,9 +331,10 @@ class Session(asyncio.Protocol):
             return
         if self._unrecorded >= (1 if item.run.claiming else self._limits.unrecorded):
             return
-        self._current, self._next = item, None
+        self._current, self._next = envelope, None
         self._terminated = False
         item.place = Place.WIRE
+        self._at_s = envelope.body_at_s = self._clock_s()
         if self._body is not None:
             self._body.send(item.render())
         self._watch()
@@ -349,9 +354,9 @@ class Session(asyncio.Protocol):
 
     def _watch(self) -> None:
         if self._expected:
-            self._deadline_s = self._clock_s() + DEADLINE_S[self._expected[0]]
+            self._deadline_s = self._at_s + DEADLINE_S[self._expected[0]]
         elif self._body is not None and self._body.is_writing:
-            self._deadline_s = self._clock_s() + DEADLINE_S[Stage.BODY]
+            self._deadline_s = self._at_s + DEADLINE_S[Stage.BODY]
         else:
             self._deadline_s = float("inf")
 
@@ -361,7 +366,7 @@ class Session(asyncio.Protocol):
         """The connection is over: every item on it comes to its end, once. `innocent`: none of them is the reason."""
         if self._dead:
             return
-        self._dead = True
+        self._dead, self._why = True, why
         if self._transport is not None:
             self._transport.abort()
         current, self._current = self._current, None
@@ -371,7 +376,7 @@ class Session(asyncio.Protocol):
             if self._terminated or not innocent:
                 self._over(current, Stage.DOT if self._terminated else Stage.BODY, loss)
             else:
-                current.run.give_back(current)
+                current.item.run.give_back(current.item)
         if waiting is not None and waiting.item.place is Place.ENVELOPE:
             self._lose_envelope(waiting, loss, innocent=innocent or current is not None)
         if follow is not None and follow.place is Place.QUEUED:
@@ -381,14 +386,13 @@ class Session(asyncio.Protocol):
     def _lose_envelope(self, envelope: Envelope, loss: Loss, *, innocent: bool) -> None:
         item = envelope.item
         if envelope.refusal is not None:
-            self._over(item, *envelope.refusal)  # what was read before the loss stands
+            self._over(envelope, *envelope.refusal)  # what was read before the loss stands
         elif item.claimed or item.claim_asked:
             item.run.give_back(item)
         elif innocent:
             self._owner.untouched(item)
-        elif loss is Loss.CLOSED and item.requeued < _REQUEUES and (envelope.holds_354 or not envelope.replies):
-            item.requeued += 1  # between messages, or while it waited for us
+        elif loss is Loss.CLOSED and envelope.is_innocent:
+            item.requeued += 1
             self._owner.untouched(item)
         else:
-            stages = (stage for stage in self._expected if stage in (Stage.MAIL, Stage.RCPT, Stage.DATA))
-            self._over(item, next(stages, None) or Stage.DATA, loss)
+            self._over(envelope, envelope.awaited, loss)

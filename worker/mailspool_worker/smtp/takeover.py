@@ -10,20 +10,21 @@ for one loop turn later. Raises OpenFailed, which says at which stage and with w
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 import ssl
 from collections.abc import Callable
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
+from mailspool.contract.talks import Line
 from mailspool.settings import Relay
 from mailspool_worker.classify import Loss, Stage
+from mailspool_worker.smtp.conversation import UNKNOWN, Opened, Opening, Secrets
 from mailspool_worker.smtp.deadlines import Waits
-from mailspool_worker.smtp.replies import Reply
+from mailspool_worker.smtp.replies import MAX_TEXT_CHARS, Reply
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.transaction import Features
 from mailspool_worker.tasks import end
@@ -37,6 +38,8 @@ class OpenFailed(Exception):  # noqa: N818 - it is caught by name in one place
         self.stage = stage
         self.event = event
         self.words = words
+        self.lines: tuple[Line, ...] = ()
+        """What was said until then; nothing of a login but its mechanism and the answer."""
 
     @property
     def may_be_chance(self) -> bool:
@@ -76,82 +79,121 @@ async def open_session(
         timeout=max(waits.connect_s, waits.banner_s),
         local_hostname=ehlo_name,
     )
-    at = [Stage.CONNECT]
+    way = _Way(client, relay, [Stage.CONNECT], Opening(asyncio.get_running_loop().time, Secrets(relay)))
     try:
-        await _connect(client, waits.connect_s)
+        await _connect(way, waits.connect_s)
         client.timeout = waits.reply_s
-        await _open(client, relay, at, clear=clear)
-        return _take_over(client, make)
-    except OpenFailed:
+        await _open(way, clear=clear)
+        return _take_over(client, make, way.said.done())
+    except OpenFailed as known:
         _drop(client)
+        way.told(known)
         raise
     except (aiosmtplib.SMTPException, OSError, ssl.SSLError, TimeoutError, ValueError) as error:
         _drop(client)
-        failed = _failed(at[0], error)
-        failed.words = _without_secrets(failed.words, relay)
+        failed = _failed(way.at[0], error)
+        way.told(failed)
         raise failed from error
     except BaseException:
         _drop(client)  # cancelled: a connection in the middle of an answer is of no use to anybody
         raise
 
 
-async def _connect(client: aiosmtplib.SMTP, connect_s: float) -> None:
+class _Way(NamedTuple):
+    """One opening under way: the client, the relay, the present stage, and the record of what is said."""
+
+    client: aiosmtplib.SMTP
+    relay: Relay
+    at: list[Stage]
+    said: Opening
+
+    def note_tls(self) -> None:
+        tunnel = self.client.transport.get_extra_info("ssl_object") if self.client.transport is not None else None
+        if tunnel is not None:
+            self.said.note("-", f"{tunnel.version() or 'TLS'}{'' if self.relay.verify else ', not verified'}")
+
+    def told(self, failed: OpenFailed) -> None:
+        """Its words and lines are logged, and stored for `status`."""
+        if isinstance(failed.event, Reply):
+            self.said.reply(failed.event)
+            whole = self.said.secrets.masked(f"{failed.event.code} {failed.event.body}".rstrip())
+            failed.words = whole[:MAX_TEXT_CHARS]  # cut only now, or half a secret might stay
+        else:
+            self.said.note("-", failed.words)
+            failed.words = self.said.secrets.masked(failed.words)
+        failed.lines = tuple(self.said.lines)
+
+
+async def _connect(way: _Way, connect_s: float) -> None:
     """A receiver that takes the connection may greet late; one that does not even take it is given up soon."""
+    client = way.client
+    way.said.note("-", f"connect {way.relay.host}:{way.relay.port}")
     connecting = asyncio.create_task(client.connect())
     try:
         await asyncio.wait((connecting,), timeout=connect_s)
         if client.transport is None and not connecting.done():
             raise OpenFailed(Stage.CONNECT, Loss.TIMEOUT, "no answer in time")
-        await connecting
+        banner = await connecting
+        way.note_tls()
+        way.said.reply(Reply.of(banner.code, banner.message))
     finally:
         await end((connecting,))
 
 
-async def _open(client: aiosmtplib.SMTP, relay: Relay, at: list[Stage], *, clear: bool) -> None:
-    await _greet(client, at)
+async def _open(way: _Way, *, clear: bool) -> None:
+    client, relay, at, said = way
+    await _greet(way)
     offered = client.supports_extension("starttls")
     if relay.security == "starttls" and not offered:
         raise OpenFailed(Stage.STARTTLS, Loss.NO_TLS, "TLS is required, and the server does not offer STARTTLS")
     if relay.security == "starttls" or (relay.security == "opportunistic" and offered and not clear):
         at[0] = Stage.STARTTLS
-        await client.starttls()
-        await _greet(client, at)
+        said.note(">", "STARTTLS")
+        answer = await client.starttls()
+        said.reply(Reply.of(answer.code, answer.message))
+        way.note_tls()
+        await _greet(way)
     if relay.user is not None:
         at[0] = Stage.AUTH
         if not client.supports_extension("auth"):
             raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login")
         password = relay.password.get_secret_value() if relay.password else ""
-        await _login(client, relay.user, password)
-        await _greet(client, at)
+        await _login(way, relay.user, password)
+        await _greet(way)
 
 
-async def _login(client: aiosmtplib.SMTP, user: str, password: str) -> None:
+async def _login(way: _Way, user: str, password: str) -> None:
     """By one mechanism: `login` would try them all with the same password, and refused logins lock accounts."""
+    client, said = way.client, way.said
     offered = client.server_auth_methods
-    if "plain" in offered:
-        await client.auth_plain(user, password)
-    elif "login" in offered:
-        await client.auth_login(user, password)
-    elif "cram-md5" in offered:
-        await client.auth_crammd5(user, password)
-    else:
+    ways = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
+    name = next((name for name in ways if name in offered), None)
+    if name is None:
         raise OpenFailed(Stage.AUTH, Loss.NO_MECHANISM, "the server offers no login that we speak")
+    said.note(">", f"AUTH {name.upper()} ****")
+    answer = await ways[name](user, password)
+    said.reply(Reply.of(answer.code, answer.message))
 
 
-async def _greet(client: aiosmtplib.SMTP, at: list[Stage]) -> None:
+async def _greet(way: _Way) -> None:
     """EHLO, unless it was said since the connection or its TLS began; HELO to a server that refuses EHLO."""
+    client, said = way.client, way.said
     if not client.is_ehlo_or_helo_needed:
         return
-    at[0] = Stage.EHLO
+    way.at[0] = Stage.EHLO
+    said.note(">", f"EHLO {client.local_hostname}")
     try:
-        await client.ehlo()
+        answer = await client.ehlo()
     except aiosmtplib.SMTPHeloError as error:
         if not 500 <= error.code < 600 or not client.is_connected:
             raise
-        await client.helo()
+        said.reply(Reply.of(error.code, error.message))
+        said.note(">", f"HELO {client.local_hostname}")
+        answer = await client.helo()
+    said.reply(Reply.of(answer.code, answer.message))
 
 
-def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session]) -> Session:
+def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session], opened: Opened = UNKNOWN) -> Session:
     transport, protocol = client.transport, client.protocol
     if transport is None or protocol is None or transport.is_closing():
         raise OpenFailed(Stage.EHLO, Loss.CLOSED, "the server closed the connection after its greeting")
@@ -159,7 +201,7 @@ def _take_over(client: aiosmtplib.SMTP, make: Callable[[Features], Session]) -> 
         raise OpenFailed(Stage.EHLO, Loss.PROTOCOL, "the server sent something that nobody had asked for")
     session = make(_features(client))
     transport.set_protocol(session)
-    session.start(cast("asyncio.Transport", transport))
+    session.start(cast("asyncio.Transport", transport), opened)
     asyncio.get_running_loop().call_soon(_look_again, protocol, session)
     return session
 
@@ -212,16 +254,6 @@ def _failed(stage: Stage, error: Exception) -> OpenFailed:
         return OpenFailed(stage, Loss.NO_MECHANISM, "the server offers no login that we speak")
     words = "it cannot be reached" if stage is Stage.CONNECT else "the connection was lost"
     return OpenFailed(stage, Loss.CLOSED, words)
-
-
-def _without_secrets(words: str, relay: Relay) -> str:
-    """A server may repeat what it was told in its refusal; these words are logged, and stored for `status`."""
-    password = relay.password.get_secret_value() if relay.password else ""
-    if password:
-        told = (password.encode(), f"\0{relay.user}\0{password}".encode())
-        for secret in (password, *(base64.b64encode(secret).decode().rstrip("=") for secret in told)):
-            words = words.replace(secret, "****")
-    return words
 
 
 def _reply(error: aiosmtplib.SMTPResponseException) -> tuple[Reply, str]:
