@@ -153,3 +153,45 @@ def test_a_grant_is_a_batchs_share_of_what_leaves_within_the_budget(
     rate: float | None, asked: int, batches: int, waiting: int, granted: int
 ) -> None:
     assert plan.grant(Pace(rate), 30.0, asked=asked, batches=batches, waiting_of_batch=waiting) == granted
+
+
+def test_a_request_to_slow_down_halves_the_rate_once_for_all_who_were_asked() -> None:
+    pace = Pace(64.0)
+    assert [pace.slower(now_s) for now_s in (10.0, 12.0, 15.0)] == [True, False, True]
+    assert pace.rate_per_s == 16.0
+    for n in range(20):
+        pace.slower(100.0 + 10 * n)
+    assert pace.rate_per_s == 1.0, "not for ever"
+
+
+def test_the_rate_grows_back_by_a_tenth_a_minute() -> None:
+    pace = Pace(10.0)
+    pace.slower(0.0)
+    for now_s, rate in ((59.0, 5.0), (60.0, 6.0), (61.0, 6.0), (180.0, 8.0), (3_600.0, 10.0), (7_200.0, 10.0)):
+        pace.grow(now_s)
+        assert pace.rate_per_s == rate
+
+
+def test_where_there_is_no_rate_there_is_none_to_halve() -> None:
+    pace = Pace(None)
+    assert not pace.slower(1.0)
+    pace.grow(100.0)
+    assert pace.rate_per_s is None
+
+
+def test_half_the_rate_is_half_the_mails() -> None:
+    pace, now_s, taken = Pace(20.0), 100.0, 0
+    pace.take(now_s)
+    pace.slower(now_s)
+    while now_s < 110.0:
+        now_s += 0.01
+        taken += pace.take(now_s)
+    assert 98 <= taken <= 101
+
+
+def test_who_is_told_to_wake_probes() -> None:
+    health = plan.awake(failed(Health(), 0.0, paused=True), 5.0)
+    assert not health.is_closed(5.0)
+    assert health.is_probing(5.0)
+    assert plan.awake(Health(), 5.0) == Health()
+    assert failed(health, 5.0).until_s == 5.0 + 120.0, "it goes on doubling"

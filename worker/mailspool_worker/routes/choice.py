@@ -15,6 +15,9 @@ from mailspool_worker.routes.route import Route
 from mailspool_worker.runs import Item, Run
 
 _LEAST_LATER_MS = 1_000
+_LEAST_BEHIND_A_PROBE_MS = 5_000
+"""A sender's probe is under way: its other messages need not come back every second."""
+_WORDS = 300
 _RATE_LATER_LIMIT_S = 15.0
 """A chunk that found no room in a rate looks again this soon at the latest: a batch may have ended meanwhile."""
 
@@ -25,6 +28,8 @@ class Blocked(NamedTuple):
     later_ms: int
     why: Literal["rate", "closed"]
     scope: Literal["chunk", "batch"]
+    words: str = ""
+    """Who keeps it closed, where that is not a whole relay: a sender that sleeps."""
 
 
 class Assigned(NamedTuple):
@@ -55,8 +60,9 @@ class Routes:
         """Chooses routes and asks each how many it takes within `left_s`; puts nothing into them."""
         wanted: dict[Route, list[Item]] = {}
         stay: list[Item] = []
+        only = self._only(run)
         for item in items:
-            route = self.choose(item)
+            route = self.choose(item) if only is None or item.unfit else only
             if route is None:
                 stay.append(item)
             else:
@@ -68,8 +74,13 @@ class Routes:
             if room < len(group):
                 stay += group[room:]
                 blocked = Blocked(self._later_ms(route), "rate", "batch")
-            if room:
-                placed.append((route, group[:room]))
+            taken = group[:room]
+            if route.senders.by_name and (kept := route.behind_a_probe(taken)):
+                taken = [item for item in taken if item not in kept]
+                stay += kept
+                blocked = self._closed_for(kept[0])
+            if taken:
+                placed.append((route, taken))
         if blocked is not None and placed:
             blocked = blocked._replace(scope="chunk")
         return Assigned(placed, stay, blocked)
@@ -82,15 +93,24 @@ class Routes:
         fit = [route for route in self.by_name.values() if self._fits(route, item)]
         if item.previous is not None and item.previous.relay:
             for route in fit:
-                if route.relay.name == item.previous.relay and not route.is_closed():
+                if route.relay.name == item.previous.relay and not route.is_closed_for(item):
                     return route
-        usable = [route for route in fit if not route.is_closed()]
+        usable = [route for route in fit if not route.is_closed_for(item)]
         usable = [route for route in usable if not route.relay.backup] or usable
         if not usable:
             return None
         if len(usable) == 1:
             return usable[0]
         return self._rand.choices(usable, weights=[route.relay.weight for route in usable])[0]
+
+    def _only(self, run: Run) -> Route | None:
+        """The one route that there is, if it takes whatever this run has: then nobody need ask mail by mail."""
+        if len(self.by_name) != 1:
+            return None
+        (route,) = self.by_name.values()
+        if route.relay.from_domains or run.relay not in ("", route.relay.name) or route.senders.by_name:
+            return None
+        return None if route.is_closed() else route
 
     def has_another(self, item: Item) -> bool:
         """Is there a route for this message that does not say it cannot take it?"""
@@ -105,11 +125,15 @@ class Routes:
         return not domains or item.from_domain() in domains
 
     def _closed_for(self, item: Item) -> Blocked:
-        waits = [route.closed_for_s() for route in self.by_name.values() if self._fits(route, item)]
-        later_ms = int(min(waits, default=60.0) * 1000)
-        return Blocked(max(_LEAST_LATER_MS, later_ms), "closed", "batch")
+        fit = [route for route in self.by_name.values() if self._fits(route, item)]
+        later_ms = int(min((route.closed_for_s(item) for route in fit), default=60.0) * 1000)
+        words = "; ".join(why for route in fit if not route.is_closed() and (why := route.why_not(item)))
+        if not words:
+            return Blocked(max(_LEAST_LATER_MS, later_ms), "closed", "batch")
+        scope: Literal["chunk", "batch"] = "batch" if item.shares_sender else "chunk"
+        return Blocked(max(_LEAST_BEHIND_A_PROBE_MS, later_ms), "closed", scope, words[:_WORDS])
 
     @staticmethod
     def _later_ms(route: Route) -> int:
-        rate = route.relay.rate_per_s or 1.0
+        rate = route.rate_per_s or 1.0
         return max(_LEAST_LATER_MS, int(min(_RATE_LATER_LIMIT_S, len(route.lanes) / rate / 2) * 1000))

@@ -21,6 +21,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from mailspool.contract.talks import Line
 from mailspool.settings import Relay
 from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
 from mailspool_worker.events import Events
@@ -75,6 +76,8 @@ class Openings:
         self._make = make
         self._failed = failed
         self._changed = changed
+        self.last_failed: tuple[Line, ...] = ()
+        """What was said in the last opening that came to nothing."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._clear_until_s = float("-inf")
 
@@ -127,6 +130,7 @@ class Openings:
             credentials=self._relay.user is not None,
             helo_tried=True,  # by open_session
         )
+        self.last_failed = failure.lines
         verdict = classify(failure.stage, failure.event, context)
         self._events.session_failed(self._relay.name, failure.stage.name, failure.words)
         if verdict.action == "clear":

@@ -19,6 +19,10 @@ _GROW_EVERY_S = 60.0
 """A route that was asked to slow down may add one session a minute again."""
 _SLOWER_EVERY_S = 5.0
 """Twenty sessions that are asked at once to slow down were asked once."""
+_GROW_BY = 0.1
+"""Of the configured rate, a minute: from half of it back in five minutes."""
+_SLOWEST = 1 / 64
+"""Of the configured rate: six requests to slow down in a row; slower than that a route would look dead."""
 _AT_A_TIME = 2
 """Openings under way at once: enough to reach 20 sessions in a few round trips, not enough to look like an attack."""
 
@@ -64,6 +68,11 @@ def well(health: Health, now_s: float, sign: Cure) -> Health:
     return Health()
 
 
+def awake(health: Health, now_s: float) -> Health:
+    """Its sleep ends now: the next session, or message, probes."""
+    return replace(health, until_s=now_s) if health.is_closed(now_s) else health
+
+
 @dataclass(frozen=True, slots=True)
 class Width:
     """How many sessions the route may have. `limit` is configured; `allowed` shrinks and grows below it."""
@@ -99,11 +108,39 @@ def to_open(health: Health, width: Width, now_s: float, *, waiting: int, idle: i
 
 @dataclass(slots=True)
 class Pace:
-    """A token bucket: `rate_per_s` messages a second, never more than a twentieth of a second's worth at once."""
+    """A token bucket: `rate_per_s` messages a second, never more than a twentieth of a second's worth at once.
+
+    The rate is what is configured, halved when the receiver asks for it, and grown back step by step.
+    """
 
     rate_per_s: float | None
     _tokens: float = field(default=1.0, init=False)
     _at_s: float = field(default=0.0, init=False)
+    _limit: float = field(default=0.0, init=False)
+    _changed_s: float = field(default=0.0, init=False)
+    _slowed_s: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._limit = self.rate_per_s or 0.0
+
+    def slower(self, now_s: float) -> bool:
+        """Half the rate, once for all who are asked at the same time. False: it stays as it is, or there is none."""
+        if self.rate_per_s is None or now_s - self._slowed_s < _SLOWER_EVERY_S:
+            return False
+        self._refill(now_s)
+        self.rate_per_s = max(self.rate_per_s / 2, self._limit * _SLOWEST)
+        self._changed_s = self._slowed_s = now_s
+        return True
+
+    def grow(self, now_s: float) -> None:
+        """Called now and then: a step for each minute without a complaint."""
+        if self.rate_per_s is None or self.rate_per_s >= self._limit:
+            return
+        steps = int((now_s - self._changed_s) / _GROW_EVERY_S)
+        if steps > 0:
+            self._refill(now_s)
+            self.rate_per_s = min(self._limit, self.rate_per_s + steps * self._limit * _GROW_BY)
+            self._changed_s = now_s
 
     def take(self, now_s: float) -> bool:
         if self.rate_per_s is None:

@@ -16,16 +16,19 @@ import msgspec
 
 from mailspool.contract.codec import encode_outcome
 from mailspool.contract.records import Outcome
+from mailspool.contract.talks import Line
 from mailspool.settings import Relay
 from mailspool_worker.attempts import AT_ONCE, Attempt, Policy, accepted, claim, next_outcome
+from mailspool_worker.bounces import Bounces
 from mailspool_worker.classify import DISABLE_S, Context, Loss, Stage, Verdict, classify
 from mailspool_worker.clock import RedisClock
+from mailspool_worker.conversations import Conversations
 from mailspool_worker.events import Events
 from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.refusals import Refusals
 from mailspool_worker.routes import plan
-from mailspool_worker.routes.lanes import Lanes
+from mailspool_worker.routes.condition import PAUSES, Condition
 from mailspool_worker.routes.openings import Openings, RouteSettings
 from mailspool_worker.runs import Item, Place
 from mailspool_worker.smtp.owner import Limits
@@ -35,7 +38,6 @@ from mailspool_worker.smtp.transaction import WHY_NOT, Features
 
 _AT_ONCE_LIMIT = 3
 """A message that goes again at once for the fourth time is the reason itself: its attempt counts."""
-_PAUSES = frozenset(("pause-route", "hold-sender", "blocked"))
 
 
 class RouteParts(NamedTuple):
@@ -47,21 +49,20 @@ class RouteParts(NamedTuple):
     memory: RenderedMemory
     clock: RedisClock
     events: Events
+    conversations: Conversations
+    bounces: Bounces
 
 
-class Route:
+class Route(Condition):
     """`relay` and what this process knows of it."""
 
     def __init__(self, relay: Relay, parts: RouteParts) -> None:
-        self.relay = relay
-        self.health = plan.Health()
-        self.lanes = Lanes()
+        super().__init__(relay, parts.clock, parts.events)
         self.sessions: set[Session] = set()
         self.has_another: Callable[[Item], bool] = _no_other
         """May another route take what this one cannot? (choice.py)"""
-        self._settings, self._recorder, self._refusals, self._memory, self._clock, self._events = parts
-        self._width = plan.Width(relay.max_sessions, relay.max_sessions)
-        self._pace = plan.Pace(relay.rate_per_s)
+        self._settings, self._recorder, self._refusals, self._memory = parts[:4]
+        self._conversations, self._bounces = parts.conversations, parts.bounces
         self._idle: list[Session] = []
         self._openings = Openings(
             relay, self._settings, self._clock.boot_s, self._events,
@@ -71,19 +72,17 @@ class Route:
         self._pipelining_off_until_s = 0.0
         self._open_from_s = float("-inf")
         self._stillborn = 0
-        self._stopping = False
         self._away = False
 
     def __repr__(self) -> str:
         return f"<Route {self.relay.name} {self.health.state} sessions={len(self.sessions)} waiting={len(self.lanes)}>"
 
+    @property
+    def failed_opening(self) -> tuple[Line, ...]:
+        """What was said in the last opening that came to nothing."""
+        return self._openings.last_failed
+
     # -- work in
-
-    def is_closed(self) -> bool:
-        return self._stopping or self.health.is_closed(self._clock.boot_s())
-
-    def closed_for_s(self) -> float:
-        return max(0.0, self.health.until_s - self._clock.boot_s())
 
     def grant(self, item: Item, asked: int, budget_s: float) -> int:
         """How many of this item's batch it takes on within `budget_s`; 0 while it is closed."""
@@ -127,6 +126,7 @@ class Route:
         """Once a second: deadlines, idle sessions, sleeping routes that may wake."""
         now_s = self._clock.boot_s()
         self._away = redis_away
+        self._pace.grow(now_s)
         room = self._width.allowed - len(self.sessions) - len(self._openings)
         others_free = bool(self._idle) or (room > 0 and now_s >= self._open_from_s)
         for session in tuple(self.sessions):
@@ -171,10 +171,15 @@ class Route:
         policy = Policy(self._settings.schedule, self._settings.jitter, item.run.expires_ms, item.run.holds_doubts)
         outcome = next_outcome(item.previous, verdict, self._attempt(item, reply), policy)
         self._learn(verdict, reply, stage)
+        if verdict.action == "hold-sender":
+            self._hold_sender(item, verdict, reply)
         if outcome is None:
             self._again(item, verdict, session)
         else:
+            self._conversations.keep(item, outcome, lambda: session.conversation(stage, event))
             self._record(item, outcome, session)
+            if verdict.alarming:
+                self._bounces.note(item, verdict, outcome)
         if not verdict.session_usable:
             session.abort(verdict.reason)
 
@@ -182,6 +187,8 @@ class Route:
         self._record(item, accepted(item.previous, self._attempt(item, reply.text)), session)
         if self.health.failures:
             self._well("mail")
+        if self.senders.by_name and (awake := self.senders.accepted(item.sender())):
+            self._events.sender_awake(self.relay.name, awake)
 
     def _attempt(self, item: Item, reply: str) -> Attempt:
         size = item.rendered.size if item.rendered is not None else 0
@@ -257,41 +264,16 @@ class Route:
         """What a verdict says about the route; nothing for an ordinary one."""
         if verdict.disable == "pipelining":
             self._pipelining_off_until_s = self._clock.boot_s() + DISABLE_S
-        if verdict.action in _PAUSES or (verdict.one_session and verdict.pause_s):
+        if verdict.action in PAUSES or (verdict.one_session and verdict.pause_s):
             self._close(verdict, reply, "mail")
         if verdict.slow_route and stage >= Stage.MAIL:
             self._slow_down(reply, one=verdict.one_session)
 
     def _slow_down(self, why: str, *, one: bool) -> None:
         """Fewer sessions: those that are too many finish what they hold."""
-        was, self._width = self._width, self._width.slower(self._clock.boot_s(), one=one)
-        if self._width is not was:
-            self._events.route_slowed(self.relay.name, self._width.allowed, why)
+        if self._slower(why, one=one):
             for session in tuple(self.sessions)[self._width.allowed :]:
                 session.retire()
-
-    def _close(self, verdict: Verdict, why: str, cure: plan.Cure) -> None:
-        now_s = self._clock.boot_s()
-        was = self.health
-        self.health = plan.trouble(
-            self.health,
-            now_s,
-            why,
-            pause_s=verdict.pause_s or plan.BREAKER_S,
-            limit_s=verdict.pause_limit_s or (verdict.pause_s or plan.BREAKER_LIMIT_S),
-            paused=verdict.action in _PAUSES,
-            cure=cure,
-        )
-        if self.health is was:
-            return
-        self._events.route_closed(self.relay.name, self.health.state, why, self.health.until_s - now_s)
-        for item in self.lanes.take_all():
-            item.run.give_back(item)
-
-    def _well(self, sign: plan.Cure) -> None:
-        was, self.health = self.health, plan.well(self.health, self._clock.boot_s(), sign)
-        if self.health is not was:
-            self._events.route_open(self.relay.name)
 
     # -- opening
 
@@ -306,7 +288,7 @@ class Route:
         return session
 
     def _open_failed(self, verdict: Verdict, words: str) -> None:
-        if verdict.action in _PAUSES or not self.sessions:
+        if verdict.action in PAUSES or not self.sessions:
             self._close(verdict, words, "session")
         else:
             # The others work: perhaps the receiver takes no more than these, and to leave them idle helps nobody.
@@ -325,8 +307,7 @@ class Route:
     def stop_starting(self) -> None:
         """Nothing new; what is on the wire finishes."""
         self._stopping = True
-        for item in self.lanes.take_all():
-            item.run.give_back(item)
+        self._give_back_all()
         self._openings.cancel()
         for session in tuple(self.sessions):
             if session.holds_body or session.is_idle:
