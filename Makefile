@@ -6,9 +6,11 @@
 #   make test ARGS="tests/producer -k address"     a part of the tests
 #   make demo PYTHON=python3.13                    another Python
 #   make crash SECONDS=1800                        longer random storms
+#   make crash DISASTERS="storm power-cut"         some of the disasters only (python -m tests.crash --list)
 
 PYTHON ?= python3
 SECONDS ?= 300
+DISASTERS ?=
 ARGS ?=
 
 VENV := .venv
@@ -36,7 +38,7 @@ help:
 	@echo "make test     every test"
 	@echo "make check    what CI runs: format, lint, types, import contracts, tests"
 	@echo "make format   rewrite the sources in the house format"
-	@echo "make crash    longer random storms (SECONDS=$(SECONDS))"
+	@echo "make crash    every disaster, with a table of verdicts, then longer random storms (SECONDS=$(SECONDS))"
 	@echo "make bench    speed beside the C load generator and other queues (ARGS=--install gets what they lack)"
 	@echo "make pins     write constraints.txt anew (UPGRADE=1: newest versions)"
 	@echo "make clean    remove .venv, caches and built files"
@@ -64,6 +66,8 @@ format: $(STAMP)
 	@$(BIN)/ruff check --quiet --fix .
 
 crash: $(STAMP)
+	@env $(OWN_SETTINGS_OFF) PYTHONPATH=producer:worker:. $(BIN)/python -m tests.crash $(DISASTERS)
+	@env $(OWN_SETTINGS_OFF) PYTHONPATH=producer:worker:. $(BIN)/python -m tests.crash.isolation
 	@env $(OWN_SETTINGS_OFF) MAILSPOOL_STORM_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m storm $(ARGS)
 
 bench: $(STAMP)

@@ -6,16 +6,12 @@ was given up sends nothing; producer and worker go on with the server that one o
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import time
-from pathlib import Path
 
 import pytest
 
+from tests.support.blows import kill_server
 from tests.support.edition import pick, show
-from tests.support.embedded import server_of
 from tests.support.ground import Background, Ground, ReceiverProcess
 from tests.support.loading_main import order_of
 from tests.support.mailing import recipient
@@ -27,16 +23,6 @@ LEASE_S = pick(short=4.5, full=None)
 """Also the grace for a wake-up that was lost with the server: the short edition waits for less at its end."""
 EARLIEST, LATEST = 200, pick(short=1_200, full=1_600)
 """Mails received between a server's first sign of life and its end."""
-
-
-async def kill_server(folder: Path) -> float:
-    """kill -9; seconds until another one serves the folder."""
-    pid = server_of(folder)
-    assert pid is not None, "no server runs"
-    killed_s = time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: server_of(folder) not in (None, pid), "somebody starts the server again")
-    return time.monotonic() - killed_s
 
 
 async def at_random(ground: Ground, receiver: ReceiverProcess, chance: random.Random) -> float:

@@ -16,11 +16,12 @@ import pytest
 
 from mailspool import Batch
 from mailspool.contract.states import LEASE_MS
+from tests.support.blows import freeze_worker
 from tests.support.edition import pick, show
 from tests.support.ground import Background, Ground, ReceiverProcess
 from tests.support.mailing import letter, recipient, row_of, rows
 from tests.support.oracle import contents, is_receipt, union
-from tests.support.waiting import until, until_quiet
+from tests.support.waiting import until
 
 MAILS = pick(short=8_000, full=40_000)
 LEASE_S = pick(short=4.5, full=None)
@@ -34,8 +35,12 @@ async def freeze_with_bodies(worker: Background, receiver: ReceiverProcess, batc
 
     A moment without any proves nothing: then it goes on at once, and another moment is taken.
     """
+
+    async def is_sent(name: str) -> bool:
+        return (await batch.message(row_of(name))).state == "sent"
+
     for _ in range(MOMENTS):
-        if holding := await freeze(worker, receiver, batch):
+        if holding := await freeze_worker(worker, receiver, is_sent):
             return holding
         worker.send(signal.SIGCONT)
         await one_more(receiver)
@@ -45,14 +50,6 @@ async def freeze_with_bodies(worker: Background, receiver: ReceiverProcess, batc
 async def one_more(receiver: ReceiverProcess) -> None:
     seen = receiver.log.count()
     await until(lambda: receiver.log.count() > seen, "it goes on")
-
-
-async def freeze(worker: Background, receiver: ReceiverProcess, batch: Batch) -> list[str]:
-    worker.send(signal.SIGSTOP)
-    await until(lambda: worker.state() == "T", "it is stopped")
-    await until_quiet(receiver.log.count, "what was on the wire has arrived")
-    last = [session.last for session in receiver.log.sessions.values() if session.last is not None]
-    return [name for name in last if (await batch.message(row_of(name))).state != "sent"]
 
 
 @pytest.mark.storm

@@ -8,15 +8,14 @@ The short edition shortens the lease, to wait less at its end.
 from __future__ import annotations
 
 import random
-import statistics
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 
 from mailspool import Batch
+from tests.support.blows import Blow, kill_worker, speeds
 from tests.support.edition import pick, show
-from tests.support.ground import Background, Ground, ReceiverProcess, now_ms
+from tests.support.ground import Background, Ground, ReceiverProcess
 from tests.support.mailing import letter, recipient, row_of, rows
 from tests.support.oracle import contents, is_receipt
 from tests.support.waiting import until
@@ -29,35 +28,16 @@ BETWEEN = pick(short=(800, 2_500), full=(1_500, 5_000))
 AGAIN_WITHIN_S = 30.0
 
 
-@dataclass
-class Blow:
-    """What one kill met, by the receiver's log and by what the spool knew then."""
+async def kill_at_random(receiver: ReceiverProcess, batch: Batch, worker: Background, chance: random.Random) -> Blow:
+    """Kills it somewhere on its way."""
 
-    at_ms: int
-    rate_per_s: float
-    sessions: int
-    holding: list[str]
-    cut: int
+    async def is_sent(name: str) -> bool:
+        return (await batch.message(row_of(name))).state == "sent"
 
-
-async def kill_at_random(
-    ground: Ground, receiver: ReceiverProcess, batch: Batch, worker: Background, chance: random.Random
-) -> Blow:
-    """Kills it somewhere on its way; what it held then is known before another worker starts."""
-    log = receiver.log
-    first = len(log.records)
-    enough = log.count() + chance.randint(*BETWEEN)
-    await until(lambda: log.count() >= enough, f"{enough} mails received")
-    ended_before = {session.number for session in log.sessions.values() if session.closed}
-    at_ms = now_ms()
-    worker.kill()
-    await until(lambda: not log.open_sessions(), "the receiver sees every session end")
-    ended = [session for session in log.sessions.values() if session.number not in ended_before]
-    last = [session.last for session in ended if session.last is not None]
-    holding = [name for name in last if (await batch.message(row_of(name))).state != "sent"]
-    times = [record.at_ms for record in log.records[first:] if is_receipt(record)]
-    rate = (len(times) - 1) * 1000 / max(1, times[-1] - times[0])
-    return Blow(at_ms, rate, len(ended), holding, sum(session.cut is not None for session in ended))
+    first = len(receiver.log.records)
+    enough = receiver.log.count() + chance.randint(*BETWEEN)
+    await until(lambda: receiver.log.count() >= enough, f"{enough} mails received")
+    return await kill_worker(worker, receiver, is_sent, first=first)
 
 
 def going_again_after_s(receiver: ReceiverProcess, blow: Blow) -> float:
@@ -78,7 +58,7 @@ async def test_nothing_is_lost_and_each_session_repeats_one_mail_at_most(ground:
         blows = []
         for number in range(KILLS):
             worker = ground.worker(f"worker{number}", faults)
-            blows.append(await kill_at_random(ground, receiver, batch, worker, chance))
+            blows.append(await kill_at_random(receiver, batch, worker, chance))
         ground.worker("last", faults)
         status = await batch.wait(300)
     receipts = receiver.log.receipts()
@@ -88,8 +68,7 @@ async def test_nothing_is_lost_and_each_session_repeats_one_mail_at_most(ground:
     show(
         f"{KILLS} kills (seed {seed})",
         mails=MAILS,
-        mails_a_second_at_the_kills=f"{min(b.rate_per_s for b in blows):.0f} to {max(b.rate_per_s for b in blows):.0f}"
-        f" (median {statistics.median(b.rate_per_s for b in blows):.0f})",
+        mails_a_second_at_the_kills=speeds(blows),
         sessions=[blow.sessions for blow in blows],
         held_a_body=[len(blow.holding) for blow in blows],
         ended_between_354_and_dot=[blow.cut for blow in blows],

@@ -12,10 +12,13 @@ from rich.text import Text
 
 PICTURE = Path(__file__).parents[2] / ".github" / "demo.svg"
 
+_DEMO = "import sys; sys.argv[:] = ['.venv/bin/mailspool', 'demo']; from mailspool.cli.main import run; run()"
+"""As `make demo` calls it: its last lines name the command."""
+
 
 def main() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "mailspool.cli", "demo"],
+        [sys.executable, "-c", _DEMO],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mailspool.redis_server import process as processes
@@ -124,7 +124,7 @@ class Visitor:
 
 
 @contextlib.contextmanager
-def plain_server(folder: Path, *options: str, port: int = 0) -> Iterator[Path]:
+def plain_server(folder: Path, *options: str, port: int = 0, env: Mapping[str, str] | None = None) -> Iterator[Path]:
     """A server of the user's, with these command line options; yields its socket."""
     folder.mkdir(exist_ok=True)
     socket = folder / "plain.sock"
@@ -132,6 +132,7 @@ def plain_server(folder: Path, *options: str, port: int = 0) -> Iterator[Path]:
         [processes.find_binary("auto"), "--port", str(port), "--unixsocket", socket, "--dir", folder, *options],
         stdout=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, **(env or {})},
     )
     try:
 

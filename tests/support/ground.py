@@ -117,6 +117,8 @@ class Ground:
         self.relay_url: str | None = None
         self.shared: dict[str, object] = {}
         """Settings that all processes of this scenario have, beside the spool's folder and the relay."""
+        self.inherited: dict[str, str] = {}
+        """Further variables of all its processes, such as a library to preload."""
         self._processes: list[Background] = []
 
     def __enter__(self) -> Ground:
@@ -156,6 +158,7 @@ class Ground:
         env["PYTHONPATH"] = os.pathsep.join(str(REPOSITORY / part) for part in ("producer", "worker", ""))
         env["PYTHONUNBUFFERED"] = "1"
         env["XDG_CONFIG_HOME"] = str(self.folder)
+        env |= self.inherited
         for name, value in self._given(changes).items():
             if isinstance(value, Mapping):
                 for relay, table in value.items():

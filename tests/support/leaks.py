@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from mailspool.contract.moves import Moves
 
-_OF_A_BATCH = frozenset(("spec", "chunk", "out", "rows", "odd", "lost", "due", "run", "uploads", "blobs"))
+_OF_A_BATCH = frozenset(("spec", "talk", "chunk", "out", "rows", "odd", "lost", "due", "run", "uploads", "blobs"))
 _OF_AN_UPLOAD = frozenset(("upload", "up:due", "up:rows"))
 _BATCH_INDEXES = (
     "batches",
@@ -27,7 +27,7 @@ _BATCH_INDEXES = (
     "later:transactional",
     "later:bulk",
 )
-_OTHERS = frozenset(("workers", "turn", "paused", "suppressed", "events", "loading"))
+_OTHERS = frozenset(("workers", "turn", "paused", "suppressed", "events", "loading", "chores", "erase"))
 _PREFIXES = ("totals:", "worker:", "route:", "q:", "flight:", "apart:")
 
 

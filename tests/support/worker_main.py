@@ -18,6 +18,7 @@ from mailspool.contract import states
 class Faults(msgspec.Struct, forbid_unknown_fields=True):
     """`lease_s`: instead of 15, with everything that hangs on it. `breaker_s`: instead of 60.
 
+    `record_version`: of a later release, which reads all formats up to its own.
     `die_at`: the process ends, as if it were killed, when it comes to the recipient `die_on`.
     """
 
@@ -30,6 +31,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     drain: bool = False
     until_done: list[str] | None = None
     timeout_s: float | None = None
+    record_version: int | None = None
 
 
 def shorten(faults: Faults) -> None:
@@ -38,6 +40,9 @@ def shorten(faults: Faults) -> None:
         lease_s = faults.lease_s
         vars(states).update(LEASE_MS=int(lease_s * 1000), RENEW_EVERY_S=lease_s / 3, LEASE_MARGIN_S=lease_s / 3)
         vars(states).update(WORKER_ALIVE_MS=int(lease_s * 1000), FEED_GRACE_MS=int(lease_s * 1000 * 2 / 3))
+    if faults.record_version is not None:
+        number = faults.record_version
+        vars(states).update(RECORD_VERSION=number, VERSIONS_SERVED=tuple(range(1, number + 1)))
     if faults.later_limit_s is not None:
         vars(states).update(LATER_LIMIT_MS=int(faults.later_limit_s * 1000))
     if faults.breaker_s is not None:
