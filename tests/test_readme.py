@@ -28,6 +28,19 @@ def test_the_first_screen_says_what_it_is_and_how_to_see_it() -> None:
     assert "mailspool send" in first_screen
 
 
+def test_a_list_that_is_sent_has_a_key() -> None:
+    """Without one a corrected list goes to everybody again."""
+    sends = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("$ mailspool send")]
+    assert sends
+    assert all(" --key " in line for line in sends)
+
+
+def test_what_a_newcomer_looks_for() -> None:
+    page = PAGE.read_text("utf-8")
+    for words in (".venv/bin/mailspool", "`server status\\|stop`", "?tls=off|required|insecure", "wait(timeout=600)"):
+        assert words in page, words
+
+
 def test_python_blocks_pass_mypy_strict(tmp_path: Path) -> None:
     (tmp_path / "fastapi.pyi").write_text(
         "from typing import Any, Callable, TypeVar\nT = TypeVar('T')\n"

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mailspool.batch import Batch as Batch
+    from mailspool.client.relays import RelayStatus as RelayStatus
+    from mailspool.client.why import Why as Why
     from mailspool.contract.states import Class as Class
     from mailspool.contract.states import OnUncertain as OnUncertain
     from mailspool.contract.states import State as State
+    from mailspool.conversation import Conversation as Conversation
     from mailspool.errors import ConfigError as ConfigError
     from mailspool.errors import InputError as InputError
     from mailspool.errors import KeyConflict as KeyConflict
@@ -41,6 +44,7 @@ _HOMES = {
     "BatchStatus": "status",
     "Class": "contract.states",
     "ConfigError": "errors",
+    "Conversation": "conversation",
     "InputError": "errors",
     "KeyConflict": "errors",
     "MailspoolError": "errors",
@@ -48,6 +52,7 @@ _HOMES = {
     "MessageStatus": "status",
     "NotFound": "errors",
     "OnUncertain": "contract.states",
+    "RelayStatus": "client.relays",
     "Settings": "settings",
     "Spool": "spool",
     "SpoolFull": "errors",
@@ -58,6 +63,7 @@ _HOMES = {
     "SyncBatch": "sync",
     "SyncSpool": "sync",
     "WaitTimeout": "errors",
+    "Why": "client.why",
 }
 __all__ = [*_HOMES, "__version__"]
 

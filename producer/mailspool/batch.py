@@ -8,26 +8,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple, NoReturn
 
 from mailspool.client import browse
 from mailspool.client.connection import Connection, Opener
+from mailspool.client.patience import REPLIES_READ, Patience, reply_code, waits_for_later_tries, words
 from mailspool.client.upload import Receipt
 from mailspool.content.address import AddressError, identity, normalise
-from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, STATES, UNCERTAIN, State
+from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, SENT, STATES, UNCERTAIN, State
+from mailspool.conversation import Conversation, conversations
 from mailspool.errors import InputError, NotFound, WaitTimeout
-from mailspool.status import NO_WORKER, BatchStatus, MessageStatus, Sample, batch_status, handled
+from mailspool.status import BatchStatus, MessageStatus, Sample, batch_status, handled
 
 _log = logging.getLogger("mailspool")
 _UNSENT: tuple[State, ...] = ("failed", "expired", "uncertain", "suppressed", "cancelled")
 _LETTERS = {"deferred": DEFERRED, "failed": FAILED, "uncertain": UNCERTAIN}
+_RESOLVED = {"sent": SENT, "failed": FAILED}
 _LOOK_FIRST_S, _LOOK_MOST_S = 0.02, 0.5
-_NO_WORKER_AFTER_S = 10.0
 _SAMPLE_MS = 1000
 """The speed is measured over at least this, however often somebody looks."""
 
 Retryable = Literal["deferred", "failed", "uncertain"]
+Resolved = Literal["sent", "failed"]
 
 
 class Batch:
@@ -70,8 +74,12 @@ class Batch:
         return status
 
     async def wait(self, timeout: float | None = None) -> BatchStatus:
-        """Until the batch has come to rest. Raises WaitTimeout (it goes on); warns once if no worker lives."""
-        started_s, warned, pause_s = time.monotonic(), False, _LOOK_FIRST_S
+        """Until the batch has come to rest. Raises WaitTimeout (it goes on).
+
+        A deferred mail may wait for days: what it waits for is logged as a warning after 10 s, and whenever it changes.
+        """
+        started_s, pause_s = time.monotonic(), _LOOK_FIRST_S
+        patience = Patience(started_s)
         while True:
             status = await self.status()
             if status.done:
@@ -79,17 +87,26 @@ class Batch:
             waited_s = time.monotonic() - started_s
             if timeout is not None and waited_s >= timeout:
                 raise self._timed_out(status, timeout)
-            if not warned and waited_s >= _NO_WORKER_AFTER_S and status.waiting_for == NO_WORKER:
-                warned = True
-                _log.warning("%s waits: no worker is running. Start one: mailspool worker", self.id)
+            if patience.due(status, started_s + waited_s):
+                _log.warning("%s waits: %s", self.id, words(status, await self._replies_so_far(status)))
             left_s = float("inf") if timeout is None else timeout - waited_s
             await asyncio.sleep(min(pause_s, max(0.0, left_s)))
             pause_s = min(_LOOK_MOST_S, pause_s * 1.5)
 
+    async def _replies_so_far(self, status: BatchStatus) -> Counter[str]:
+        """Of mails that wait for later tries."""
+        found: Counter[str] = Counter()
+        if waits_for_later_tries(status):
+            async for message in self.messages("deferred"):
+                found[reply_code(message)] += 1
+                if found.total() == REPLIES_READ:
+                    break
+        return found
+
     def _timed_out(self, status: BatchStatus, timeout_s: float) -> WaitTimeout:
         why = f" ({status.waiting_for})" if status.waiting_for else ""
-        words = f"{self.id}: {handled(status):,} of {status.total:,} after {timeout_s:g} s, still going{why}"
-        return WaitTimeout(words, status=status)
+        told = f"{self.id}: {handled(status):,} of {status.total:,} after {timeout_s:g} s, still going{why}"
+        return WaitTimeout(told, status=status)
 
     async def progress(self, every: float = 1.0) -> AsyncIterator[BatchStatus]:
         """A status now, then one every so many seconds; ends with the one that is done."""
@@ -123,6 +140,12 @@ class Batch:
                 if message.row == row:
                     return message
         raise NotFound(f'no message "{self.id}-{row}".', code="no_such_message")
+
+    async def conversation(self, row: int) -> tuple[Conversation, ...]:
+        """What was said in a message's failed attempts, the oldest first; may be missing (`keep_conversations`)."""
+        connection = await self._connection()
+        (stored,) = await connection.commands([("HGET", connection.keys.talk(self.id), row)], broken=True)
+        return conversations(stored if isinstance(stored, bytes) else None)
 
     def failed(self) -> AsyncIterator[MessageStatus]:
         """Exactly those that the counter `failed` counts."""
@@ -165,6 +188,21 @@ class Batch:
         if status.state == "cancelled" or status.expired:
             raise self._closed(status)
         return 0
+
+    async def resolve(
+        self, as_: Resolved, *, recipient: str | None = None, domain: str | None = None, reply: str | None = None
+    ) -> int:
+        """A person decides about uncertain messages: they were sent, or they failed. Answers how many moved."""
+        if as_ not in _RESOLVED:
+            raise InputError(f'uncertain messages become "sent" or "failed", not "{str(as_)[:40]}".')
+        wanted = Wanted.of("uncertain", recipient, domain, reply)
+        connection = await self._connection()
+        moved = 0
+        async for chunk in browse.chunks(connection, self.id, only_odd=True):
+            indexes = [(message.row - 1) % CHUNK_SIZE for message in chunk.messages if wanted.fits(message)]
+            if indexes:
+                moved += await connection.moves.resolve(self.id, chunk.k, _RESOLVED[as_], indexes)
+        return moved
 
     async def hold(self) -> int:
         """Nothing more leaves until release; what is on the wire finishes. Answers how many messages that touches."""

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mailspool.batch import Batch
-from mailspool.client import browse
+from mailspool.client import browse, pausing
 from mailspool.client.connection import Connection
+from mailspool.client.relays import RelayStatus, relay_statuses
 from mailspool.client.rowfeed import (
     BadRowPolicy,
     CheckReport,
@@ -33,6 +34,7 @@ from mailspool.client.single import copies_of, send_copies
 from mailspool.client.specs import literal_spec, template_spec
 from mailspool.client.terms import Terms
 from mailspool.client.upload import before_the_commit, uploading
+from mailspool.client.why import Why, why_of
 from mailspool.content.mime import Compiled
 from mailspool.content.render import needed_names
 from mailspool.contract.records import Spec
@@ -204,7 +206,7 @@ class Spool:
         row_key: str | None = None,
         list_options: ListOptions | None = None,
     ) -> CheckReport:
-        """Everything that `send_batch` does except the commit, and every row is rendered. Needs no Redis."""
+        """What `send_batch` does, without commit and rejects file; every row is rendered. Needs no Redis."""
         feeding = _Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
         async with open_rows(rows, feeding.options) as source:
             feed = feeding.feed(source, with_ids=False, render_all=True)
@@ -226,6 +228,35 @@ class Spool:
     async def status(self) -> SpoolStatus:
         """The whole spool: workers, relays, what waits, the latest batches."""
         return await browse.spool_status(await self.connection())
+
+    async def relays(self) -> tuple[RelayStatus, ...]:
+        """Every relay that the settings, the workers or the records know, by name."""
+        return await relay_statuses(await self.connection())
+
+    async def why(self, ref: str | None = None) -> Why:
+        """Why a batch, a message, mail to a domain or a relay's mail has not gone yet, and until when; None: all of it.
+
+        `ref`: as of `batch`, a message's id, a domain, an address, a relay's name. Raises NotFound.
+        """
+        return await why_of(await self.connection(), ref)
+
+    # -- the panic button
+
+    async def pause(self, class_: Class | None = None) -> int:
+        """Nothing more leaves, of this class or of the whole spool, until `resume`. Answers how many mails wait."""
+        return await pausing.pause(await self.connection(), class_)
+
+    async def resume(self, class_: Class | None = None) -> int:
+        """The end of that pause; another one (a class's, a relay's) stays. Answers how many mails waited."""
+        return await pausing.resume(await self.connection(), class_)
+
+    async def pause_relay(self, name: str) -> bool:
+        """Nothing more leaves by this relay. False: it was paused already. Raises NotFound."""
+        return await pausing.pause_relay(await self.connection(), name)
+
+    async def resume_relay(self, name: str) -> bool:
+        """The end of that pause; one that its workers have closed looks again at once. False: nobody had paused it."""
+        return await pausing.resume_relay(await self.connection(), name)
 
     # -- inside
 

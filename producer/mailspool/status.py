@@ -17,6 +17,8 @@ from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, BatchState, Class, State
 
 NO_WORKER = "no worker is running"
+PAUSED_BY_YOU = "paused by you"
+"""The `why` of a relay that a person has paused."""
 _FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
 
 
@@ -101,6 +103,8 @@ class MessageStatus(_Snapshot):
     first_try: datetime | None
     last_try: datetime | None
     size_bytes: int | None
+    erased: bool = False
+    """What it said is gone: values, texts and attachments of transactional mail go once it was sent."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,24 @@ class RouteStatus(_Snapshot):
     state: str
     why: str | None
     until: datetime | None
+    since: datetime | None = None
+    """Of a pause by a person."""
 
     def __str__(self) -> str:
+        if self.why == PAUSED_BY_YOU:
+            return f"relay {self.name} {self.why}"
         return f"relay {self.name} {self.state}{f': {self.why}' if self.why else ''}"
+
+
+@dataclass(frozen=True)
+class PauseStatus(_Snapshot):
+    """What a person has paused: the whole spool, or a class."""
+
+    what: str
+    since: datetime | None
+
+    def __str__(self) -> str:
+        return "the spool is paused by you" if self.what == "spool" else f"{self.what} mail is paused by you"
 
 
 @dataclass(frozen=True)
@@ -131,6 +150,7 @@ class SpoolStatus(_Snapshot):
     batches: tuple[BatchStatus, ...]
     unreadable: int = 0
     """Of the latest batches: those whose record is broken, and which are therefore not among `batches`."""
+    paused: tuple[PauseStatus, ...] = ()
 
     def __str__(self) -> str:
         workers = f"{self.workers} {'worker' if self.workers == 1 else 'workers'}" if self.workers else NO_WORKER
@@ -138,7 +158,8 @@ class SpoolStatus(_Snapshot):
         closed = [str(route) for route in self.routes if route.state != "ok"]
         if self.unreadable:
             closed.append(f"{self.unreadable} {'batch' if self.unreadable == 1 else 'batches'} unreadable")
-        return "; ".join([f"{self.spool}: {workers}", ", ".join(counts), *closed])
+        pauses = [str(pause) for pause in self.paused]
+        return "; ".join([f"{self.spool}: {workers}", *pauses, ", ".join(counts), *closed])
 
 
 @dataclass(frozen=True)
@@ -223,14 +244,15 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
     """One sentence on what keeps the batch, or None when it is only a matter of throughput."""
     fields_ = seen.batch
     if fields_["state"] == "held":
-        return "held by you"
+        return held_words(fields_.get("held_why", ""))
     if fields_["state"] == "loading":
         return "its rows are still being loaded"
     send_at = int(fields_.get("send_at") or 0)
     if send_at > seen.now_ms:
-        return f"starts {_local(send_at, seen.now_ms, '%H:%M')}"
-    if seen.paused:
-        return "the spool is paused"
+        return f"starts {local_time(send_at, seen.now_ms)}"
+    if seen.pauses:
+        what, since_ms = seen.pauses[0]
+        return f"{PauseStatus(what, None)} since {local_time(since_ms, seen.now_ms)}"
     if seen.live_workers == 0:
         return NO_WORKER
     if not seen.able_to_serve:
@@ -240,22 +262,33 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
         return closed
     due = seen.earliest_due_ms
     if queued == 0 and due is not None and due > seen.now_ms:
-        return f"a later try at {_local(due, seen.now_ms, '%H:%M:%S')}"
+        return f"a later try at {local_time(due, seen.now_ms, '%H:%M:%S')}"
     return None
+
+
+def held_words(why: str) -> str:
+    """`why`: what Mailspool itself wrote (`breaker: ...`); nothing where somebody called hold()."""
+    kind, _, rest = why.partition(": ")
+    if kind == "breaker":
+        return f"held by the breaker{f': {rest}' if rest else ''}"
+    return f"held: {why}" if why else "held by you"
 
 
 def _closed_relays(seen: Snapshot) -> str:
     """The relays that this batch may use, if not one of them is open; else nothing."""
     pinned = seen.batch.get("relay")
     routes = {name: route for name, route in seen.routes.items() if not pinned or name == pinned}
-    if routes and all(route.get("state", "ok") != "ok" for route in routes.values()):
-        return "; ".join(str(route_status(name, route)) for name, route in routes.items())
+    if routes and all(route_status(name, route).state != "ok" for name, route in routes.items()):
+        return "; ".join(route_words(route_status(name, route), seen.now_ms) for name, route in routes.items())
     if seen.batch.get("wait_why") == "closed" and int(seen.batch.get("wait_until") or 0) > seen.now_ms:
-        return "no relay that it may use is open"
+        return seen.batch.get("closed_why") or "no relay that it may use is open"
+    due = seen.earliest_due_ms
+    if int(seen.batch.get("closed_until") or 0) > seen.now_ms and due is not None and due > seen.now_ms:
+        return seen.batch.get("closed_why", "")  # rows of one sender; those of others are through
     return ""
 
 
-def _local(at_ms: int, now_ms: int, form: str) -> str:
+def local_time(at_ms: int, now_ms: int, form: str = "%H:%M") -> str:
     """On the reader's clock; with the day if that is another one."""
     at, now = (datetime.fromtimestamp(ms / 1000, UTC).astimezone() for ms in (at_ms, now_ms))
     return f"{at:{form}}" if at.date() == now.date() else f"{at:%a %d %b {form}}"
@@ -263,16 +296,32 @@ def _local(at_ms: int, now_ms: int, form: str) -> str:
 
 def route_status(name: str, told: Mapping[str, str]) -> RouteStatus:
     """What the workers tell of a relay; nothing is good news."""
+    if since := told.get("paused_at"):
+        return RouteStatus(name, "paused", PAUSED_BY_YOU, None, utc(since))
     state = told.get("state", "ok")
-    if state == "ok":
-        return RouteStatus(name, state, None, None)
+    if state == "ok" or told.get("why") == PAUSED_BY_YOU:  # resumed since; its workers say so in a moment
+        return RouteStatus(name, "ok", None, None)
     return RouteStatus(name, state, told.get("why") or None, utc(told.get("until")))
 
 
+def route_words(route: RouteStatus, now_ms: int) -> str:
+    """`relay main paused by you since 14:02`."""
+    since = f" since {local_time(round(route.since.timestamp() * 1000), now_ms)}" if route.since else ""
+    return f"{route}{since}"
+
+
 def message_status(
-    batch: str, row: int, recipient: str, stored: bytes | None, *, verdict: str | None, message_id: str
+    batch: str,
+    row: int,
+    recipient: str,
+    stored: bytes | None,
+    *,
+    verdict: str | None,
+    message_id: str,
+    bare: bool = False,
 ) -> MessageStatus:
-    """`verdict`: of a closed batch (cancelled, expired); it is the state of whatever is not final."""
+    """`verdict`: of a closed batch (cancelled, expired); it is the state of whatever is not final. `bare`: nothing of
+    what it says lies here any more."""
     outcome = decode_outcome(stored) if stored is not None else Outcome("", 0)
     state: State = NAME_OF.get(outcome.state, "queued")
     if verdict and state in ("queued", "deferred"):
@@ -293,6 +342,7 @@ def message_status(
         first_try=utc(outcome.first_ms),
         last_try=utc(outcome.last_ms),
         size_bytes=outcome.size or None,
+        erased=bare and state == "sent",
     )
 
 

@@ -13,10 +13,13 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import NoReturn
 
-from mailspool.batch import Batch, Retryable
+from mailspool.batch import Batch, Resolved, Retryable
 from mailspool.client.loop_thread import Errands, iterate, pulled, run
+from mailspool.client.relays import RelayStatus
 from mailspool.client.rowfeed import BadRowPolicy, CheckReport, DuplicatePolicy
+from mailspool.client.why import Why
 from mailspool.contract.states import Class, OnUncertain, State
+from mailspool.conversation import Conversation
 from mailspool.lists.reader import Rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
@@ -178,6 +181,30 @@ class SyncSpool:
         """See Spool.status."""
         return run(self._spool.status())
 
+    def relays(self) -> tuple[RelayStatus, ...]:
+        """See Spool.relays."""
+        return run(self._spool.relays())
+
+    def why(self, ref: str | None = None) -> Why:
+        """See Spool.why."""
+        return run(self._spool.why(ref))
+
+    def pause(self, class_: Class | None = None) -> int:
+        """See Spool.pause."""
+        return run(self._spool.pause(class_))
+
+    def resume(self, class_: Class | None = None) -> int:
+        """See Spool.resume."""
+        return run(self._spool.resume(class_))
+
+    def pause_relay(self, name: str) -> bool:
+        """See Spool.pause_relay."""
+        return run(self._spool.pause_relay(name))
+
+    def resume_relay(self, name: str) -> bool:
+        """See Spool.resume_relay."""
+        return run(self._spool.resume_relay(name))
+
 
 class SyncBatch:
     """`Batch` without await."""
@@ -229,6 +256,10 @@ class SyncBatch:
         """See Batch.message."""
         return run(self._batch.message(row))
 
+    def conversation(self, row: int) -> tuple[Conversation, ...]:
+        """See Batch.conversation."""
+        return run(self._batch.conversation(row))
+
     def failed(self) -> Iterator[MessageStatus]:
         """See Batch.failed."""
         return iterate(self._batch.failed(), _MESSAGES_AT_ONCE)
@@ -247,6 +278,12 @@ class SyncBatch:
     ) -> int:
         """See Batch.retry."""
         return run(self._batch.retry(state, recipient=recipient, domain=domain, reply=reply))
+
+    def resolve(
+        self, as_: Resolved, *, recipient: str | None = None, domain: str | None = None, reply: str | None = None
+    ) -> int:
+        """See Batch.resolve."""
+        return run(self._batch.resolve(as_, recipient=recipient, domain=domain, reply=reply))
 
     def hold(self) -> int:
         """See Batch.hold."""

@@ -7,14 +7,16 @@ Logs nothing; raises nothing of Redis (a wake-up that got lost is healed by the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError
+from redis.asyncio.client import Pipeline
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.states import Class
@@ -24,6 +26,9 @@ _DATED_BACK_MS = 86_400_000
 """One day before Redis' now: arq compares a job's score with its own host's clock, which may be hours off."""
 _EXPIRES_MS = 7 * 86_400_000
 """arq deletes a job's key after this; a chunk that nobody took in a week is fed anew by the sweep."""
+
+_TAKES_MEMORY: Final = frozenset(("SET", "PSETEX", "SETEX", "INCRBY", "ZADD", "ZINCRBY"))
+"""Those of arq's commands that a server refuses at its `maxmemory`."""
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=repr)
 _decoder = msgspec.msgpack.Decoder()
@@ -41,9 +46,66 @@ def deserialize(data: bytes) -> dict[str, object]:
     return job
 
 
+_ALSO_WHEN_FULL = "redis.call('UNLINK', KEYS[1]) return redis.call(unpack(ARGV))"
+"""A script that has written is not stopped for want of memory; its first write needs none (contract/scripts.py)."""
+
+
+def _also_when_full(words: Sequence[object]) -> tuple[object, ...]:
+    """The same command for a server at its `maxmemory`: what arq notes of a job is a few bytes, and soon gone."""
+    return ("EVAL", _ALSO_WHEN_FULL, 1, "arq:none", *words)
+
+
+def _answer(raw: object) -> object:
+    """As redis-py shapes the answer of the command itself."""
+    return True if raw == b"OK" else raw
+
+
+class _Pipeline(Pipeline):
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """What was refused for want of memory once more: of a transaction all, else what it was."""
+        stack = list(self.command_stack)
+        if self.is_transaction:
+            try:
+                return await super().execute(raise_on_error)
+            except OutOfMemoryError:
+                return await self._again(stack)
+        answers = await super().execute(raise_on_error=False)
+        refused = [n for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)]
+        if refused:
+            for n, answer in zip(refused, await self._again([stack[n] for n in refused]), strict=True):
+                answers[n] = answer
+        if raise_on_error:
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
+
+    async def _again(self, stack: Sequence[tuple[Sequence[object], Mapping[str, Any]]]) -> list[Any]:
+        queue = cast("Callable[..., object]", self.pipeline_execute_command)
+        for words, options in stack:
+            queue(*(_also_when_full(words) if words[0] in _TAKES_MEMORY else words), **options)
+        answers = await super().execute()
+        kinds = (words[0] in _TAKES_MEMORY for words, _ in stack)
+        return [_answer(raw) if ours else raw for ours, raw in zip(kinds, answers, strict=True)]
+
+
+class _ArqRedis(ArqRedis):
+    """Goes on at `maxmemory`: what waits there was acknowledged, and only workers can make room."""
+
+    async def execute_command(self, *words: object, **options: object) -> object:
+        execute = cast("Callable[..., Awaitable[object]]", super().execute_command)
+        try:
+            return await execute(*words, **options)
+        except OutOfMemoryError:
+            return _answer(await execute(*_also_when_full(words), **options))
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
 def arq_redis(pool: ConnectionPool) -> ArqRedis:
     """arq's client on a pool of ours (arq's own settings know no socket timeout and no keepalive)."""
-    arq = ArqRedis(pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize)
+    arq = _ArqRedis(pool_or_conn=pool, job_serializer=serialize, job_deserializer=deserialize)
     arq.auto_close_connection_pool = True  # redis-py leaves a pool that it was given open for good
     return arq
 

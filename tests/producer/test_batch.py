@@ -7,11 +7,13 @@ import logging
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from mailspool import Attachment, Batch, InputError, Message, NotFound, Spool, WaitTimeout
 from mailspool.client.connection import patiently
+from mailspool.client.patience import Patience
 from mailspool.contract.states import State
 from mailspool.redis_server.link import Link
 from tests.support.hand import Hand
@@ -220,18 +222,27 @@ async def test_wait_says_what_it_waits_for(spool: Spool) -> None:
 
 
 async def test_wait_warns_once_that_nobody_works(
-    spool: Spool, hand: Hand, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailspool.batch._NO_WORKER_AFTER_S", 0.05)
+    monkeypatch.setattr("mailspool.batch.Patience", partial(Patience, waited_s=0.05))
     batch = await queue(spool, 3)
     with caplog.at_level(logging.WARNING, "mailspool"), pytest.raises(WaitTimeout):
         await batch.wait(0.5)
     assert caplog.messages == [f"{batch.id} waits: no worker is running. Start one: mailspool worker"]
-    caplog.clear()
+
+
+async def test_wait_warns_of_later_tries(
+    spool: Spool, hand: Hand, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailspool.batch.Patience", partial(Patience, waited_s=0.05))
+    batch = await queue(spool, 3)
+    await hand.work(batch.id, {2: "deferred", 3: "deferred"})
     await hand.beat()
-    with pytest.raises(WaitTimeout):
-        await batch.wait(0.3)
-    assert caplog.messages == []
+    with caplog.at_level(logging.WARNING, "mailspool"), pytest.raises(WaitTimeout):
+        await batch.wait(0.5)
+    (told,) = caplog.messages
+    assert told.startswith(f"{batch.id} waits: 2 wait for a later try (4")
+    assert "next at " in told
 
 
 async def test_progress_ends_with_the_one_that_is_done(spool: Spool, hand: Hand) -> None:

@@ -16,9 +16,10 @@ from mailspool.contract.states import BatchState
 from tests.support.embedded import REPOSITORY
 
 PUBLIC = {
-    "Attachment", "Batch", "BatchStatus", "Class", "ConfigError", "InputError", "KeyConflict", "MailspoolError",
-    "Message", "MessageStatus", "NotFound", "OnUncertain", "Settings", "Spool", "SpoolFull", "SpoolStatus",
-    "SpoolUnavailable", "SpoolUnsafe", "State", "SyncBatch", "SyncSpool", "WaitTimeout", "__version__",
+    "Attachment", "Batch", "BatchStatus", "Class", "ConfigError", "Conversation", "InputError", "KeyConflict",
+    "MailspoolError", "Message", "MessageStatus", "NotFound", "OnUncertain", "RelayStatus", "Settings", "Spool",
+    "SpoolFull", "SpoolStatus", "SpoolUnavailable", "SpoolUnsafe", "State", "SyncBatch", "SyncSpool", "WaitTimeout",
+    "Why", "__version__",
 }  # fmt: skip
 HEAVY = {"redis", "pydantic", "arq", "jinja2", "aiosmtplib", "asyncio", "msgspec", "email"}
 

@@ -17,6 +17,7 @@ from mailspool.contract.records import Outcome
 from mailspool.status import (
     BatchStatus,
     MessageStatus,
+    PauseStatus,
     RouteStatus,
     Sample,
     SpoolStatus,
@@ -39,11 +40,12 @@ def seen(
     coming: int | None = None,
     able: bool = True,
     workers: int = 1,
-    paused: bool = False,
+    pauses: tuple[tuple[str, int], ...] = (),
     routes: dict[str, dict[str, str]] | None = None,
 ) -> Snapshot:
     given = {**FIELDS, **{name: str(value) for name, value in (batch or {}).items()}}
-    return Snapshot(NOW, given, due, able, workers, paused, {"main": {}} if routes is None else routes, coming)
+    known = {"main": {}} if routes is None else routes
+    return Snapshot(NOW, given, due, able, workers, bool(pauses), known, coming, pauses)
 
 
 @pytest.fixture(autouse=True)
@@ -113,13 +115,24 @@ def test_every_snapshot_adds_up() -> None:
 
 
 PAUSED = {"state": "paused", "why": "535 5.7.8 bad credentials", "until": str(NOW + 1)}
+BY_HAND = {**PAUSED, "paused_at": str(NOW - 7_200_000)}
 WAITING = [
     ({}, {}, None),
     ({"state": "held"}, {"workers": 0}, "held by you"),
     ({"state": "loading"}, {"workers": 0}, "its rows are still being loaded"),
     ({"send_at": NOW + 3_600_000}, {"workers": 0}, "starts 21:00"),
     ({"send_at": NOW + 5 * DAY_MS}, {}, "starts Sat 28 Nov 20:00"),
-    ({}, {"paused": True, "workers": 0}, "the spool is paused"),
+    ({}, {"pauses": (("spool", NOW - 7_200_000),), "workers": 0}, "the spool is paused by you since 18:00"),
+    ({}, {"pauses": (("bulk", NOW - DAY_MS),)}, "bulk mail is paused by you since Sun 22 Nov 20:00"),
+    ({"state": "held", "held_why": "breaker: 31 of 100 bounced"}, {}, "held by the breaker: 31 of 100 bounced"),
+    ({"state": "held", "held_why": "audit"}, {}, "held: audit"),
+    ({}, {"routes": {"main": BY_HAND}}, "relay main paused by you since 18:00"),
+    (
+        {},
+        {"routes": {"main": BY_HAND, "b": PAUSED}},
+        "relay main paused by you since 18:00; relay b paused: 535 5.7.8 bad credentials",
+    ),
+    ({}, {"routes": {"main": {"state": "paused", "why": "paused by you"}}}, None),  # resumed a moment ago
     ({}, {"workers": 0}, "no worker is running"),
     ({"relay": "backup"}, {"able": False}, "no running worker has the relay backup"),
     ({}, {"able": False}, "no running worker reads this batch's format"),
@@ -133,6 +146,11 @@ WAITING = [
         "relay main paused: 535 5.7.8 bad credentials; relay b waiting",
     ),
     ({"wait_until": NOW + 1, "wait_why": "closed"}, {}, "no relay that it may use is open"),
+    ({"wait_until": NOW + 1, "wait_why": "closed", "closed_why": "a sender sleeps"}, {}, "a sender sleeps"),
+    ({"closed_until": NOW + 1, "closed_why": "a sender sleeps"}, {"due": NOW + 1}, "a sender sleeps"),
+    ({"closed_until": NOW + 1, "closed_why": "a sender sleeps"}, {"due": NOW}, None),
+    ({"closed_until": NOW, "closed_why": "a sender sleeps"}, {"due": NOW + 1}, None),
+    ({"state": "held", "held_why": "breaker: 61 of 400: 550"}, {}, "held by the breaker: 61 of 400: 550"),
     ({"wait_until": NOW, "wait_why": "closed"}, {}, None),
     ({"wait_until": NOW + 1, "wait_why": "rate"}, {}, None),
     ({"n_deferred": 50000}, {"due": NOW + 65_000}, "a later try at 20:01:05"),
@@ -186,6 +204,7 @@ BATCH_JSON = [
 MESSAGE_JSON = [
     "id", "batch", "row", "recipient", "state", "attempts", "reply", "reason", "next_try", "message_id", "relay",
     "remote_id", "first_try", "last_try", "size_bytes",
+    "erased",
 ]  # fmt: skip
 
 
@@ -233,6 +252,7 @@ def test_the_json_of_a_message() -> None:
         "first_try": "2026-11-23T19:59:59Z",
         "last_try": "2026-11-23T20:00:00Z",
         "size_bytes": 812,
+        "erased": False,
     }
 
 
@@ -293,13 +313,21 @@ def test_the_whole_spool_in_a_line_and_as_json() -> None:
     )
     assert str(replace(status, workers=0, routes=())).startswith("redis://queue:6379: no worker is running; ")
     assert str(replace(status, workers=1)).startswith("redis://queue:6379: 1 worker; ")
+    paused = replace(status, paused=(PauseStatus("spool", None), PauseStatus("bulk", None)), routes=())
+    assert str(paused).startswith(
+        "redis://queue:6379: 2 workers; the spool is paused by you; bulk mail is paused by you; 19471 queued"
+    )
+    assert paused.to_dict()["paused"] == [{"what": "spool", "since": None}, {"what": "bulk", "since": None}]
     found = status.to_dict()
     assert {"spool", "workers", "queued", "deferred", "uncertain", "oldest_s", "routes", "batches"} <= set(found)
     assert found["batches"] == [batch.to_dict()]
     assert found["routes"] == [
-        {"name": "main", "state": "paused", "why": "535 5.7.8 bad credentials", "until": "2026-11-23T20:00:00Z"},
-        {"name": "backup", "state": "ok", "why": None, "until": None},
-    ]
+        {
+            "name": "main", "state": "paused", "why": "535 5.7.8 bad credentials", "until": "2026-11-23T20:00:00Z",
+            "since": None,
+        },
+        {"name": "backup", "state": "ok", "why": None, "until": None, "since": None},
+    ]  # fmt: skip
     assert json.loads(json.dumps(found)) == found
 
 

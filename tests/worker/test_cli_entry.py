@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -26,10 +29,34 @@ LETTER = Message(from_="a@sender.test", to="{{ email }}", subject="Hello", text=
 
 @pytest.fixture(autouse=True)
 def quick_and_thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A frozen heap would hide leaks from the tests that follow."""
+    """A frozen heap would hide leaks from the tests that follow, and children that they fork would survive SIGTERM."""
     monkeypatch.setattr(cli_entry, "_LOOK_EVERY_S", 0.02)
+    before = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, before)  # a closed uvloop leaves its own
     gc.unfreeze()
+
+
+def test_the_second_signal_leaves_what_is_unrecorded_in_the_journal(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = process(make_settings(relay_url="smtp://127.0.0.1:9"))
+    kept: list[int] = []
+
+    class Busy:
+        def keep_journal(self) -> None:
+            kept.append(run._signals)
+
+    def ended(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    run._engine = cast("Engine", Busy())
+    run._signal()
+    assert kept == []
+    with pytest.raises(SystemExit):
+        run._signal()
+    assert kept == [2]
 
 
 def process(

@@ -104,7 +104,7 @@ def test_without_a_logger_everything_is_silent() -> None:
     events.session_opened("main", 1)
     events.session_closed("main", "quit", 3)
     events.session_failed("main", "CONNECT", "refused")
-    events.route_slowed("main", 1, "421")
+    events.route_slowed("main", 1, None, "421")
     events.route_closed("main", "waiting", "refused", 60)
     events.route_open("main")
     events.started(pid=1)
@@ -122,7 +122,10 @@ def test_without_a_logger_everything_is_silent() -> None:
     [
         (lambda e: e.session_failed("main", "AUTH", "535 <a@b.test> no"), "session_failed", "warning"),
         (lambda e: e.route_closed("main", "paused", "535 <a@b.test> no", 300), "route_closed", "error"),
-        (lambda e: e.route_slowed("main", 2, "421 <a@b.test>"), "route_slowed", "info"),
+        (lambda e: e.route_slowed("main", 2, 1.5, "421 <a@b.test>"), "route_slowed", "info"),
+        (lambda e: e.sender_held("main", "a@b.test", "553 <a@b.test>", 3_600.0), "sender_held", "error"),
+        (lambda e: e.sender_awake("main", "a@b.test"), "sender_awake", "info"),
+        (lambda e: e.breaker("b1", "550 <a@b.test>"), "batch_held_by_breaker", "error"),
         (lambda e: e.redis_away("ConnectionError"), "redis_away", "warning"),
         (lambda e: e.chunk_unreadable("b", 0, "why"), "chunk_unreadable", "error"),
         (lambda e: e.run_lost("b", 0), "run_lost", "warning"),

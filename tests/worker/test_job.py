@@ -13,13 +13,16 @@ from mailspool.contract.codec import DecodeError, encode_outcome, encode_row
 from mailspool.contract.moves import Leased, Moves, Refused
 from mailspool.contract.records import Outcome, Row
 from mailspool.contract.states import DEFERRED, FAILED, SENT
+from mailspool.redis_server.link import Link
 from mailspool_worker import job as module
+from mailspool_worker.bounces import Bounces
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
 from mailspool_worker.events import Events
 from mailspool_worker.feeder import Feeder
 from mailspool_worker.job import Delivery, Parts
 from mailspool_worker.memory import RenderedMemory
+from mailspool_worker.refusals import Refusals
 from mailspool_worker.routes.choice import Assigned, Blocked, Routes
 from mailspool_worker.routes.route import Route
 from mailspool_worker.runs import Item, Place, Run
@@ -65,6 +68,13 @@ class Stage:
                 Events(None),
                 cast("Feeder", self),
                 "worker",
+                Bounces(
+                    cast("Link", self),
+                    cast("Moves", self),
+                    Refusals(self.desk.as_recorder, self.clock, Events(None)),
+                    Events(None),
+                    suppress=True,
+                ),
             )
         )
 
@@ -89,7 +99,7 @@ class Stage:
         return "OK"
 
     async def settle(self, *args: object) -> str:
-        await self._ask("settle", *args[3:])
+        await self._ask("settle", *(arg for arg in args[3:] if arg != ""))
         return "OK"
 
     async def renew(self, runs: Sequence[object]) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailspool.content.mime import Compiled
+from mailspool.contract.records import Row
 from mailspool.contract.states import LEASE_MARGIN_S, LEASE_MS
 from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.runs import Item, Place, Run
@@ -214,6 +217,21 @@ def test_the_domain_of_what_cannot_be_rendered_is_empty(clock: TestClock) -> Non
     run = make_run(clock, content=compiled(spec("{{ nothing }}")))
     (item,) = make_items(run, ["blue@x.test"])
     assert item.from_domain() == ""
+
+
+def test_the_sender_is_from_where_it_varies_and_else_the_return_path(clock: TestClock) -> None:
+    def sender(content: Compiled, mail_from: str | None = None) -> tuple[str, bool]:
+        row = Row("a@x.test", {"name": "blue"}, mail_from=mail_from)
+        item = Item(make_run(clock, content=content), 0, row, None)
+        return item.sender(), item.shares_sender
+
+    varies = "News <News@{{ name }}.test>"
+    assert sender(compiled(spec())) == ("news@sender.test", True)
+    assert sender(compiled(spec()), mail_from="b+1@sender.test") == ("b+1@sender.test", False)
+    assert sender(compiled(spec(from_=varies))) == ("news@blue.test", False)
+    common = msgspec.structs.replace(spec(from_=varies), return_path="b@sender.test")
+    assert sender(compiled(common)) == ("news@blue.test", False)
+    assert sender(compiled(spec(from_="News <news@{{ nothing }}.test>"))) == ("", False)
 
 
 ENDS = st.lists(

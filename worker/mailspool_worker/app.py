@@ -9,38 +9,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
 import hiredis
 from redis.exceptions import RedisError
 
 from mailspool.contract.keys import Keys
-from mailspool.contract.moves import Arg, Moves
+from mailspool.contract.moves import Arg, Moves, RedisCaller
 from mailspool.contract.scripts import scripts
 from mailspool.contract.states import CLASSES, VERSIONS_SERVED, Class
+from mailspool.contract.talks import Line, Talk, talk_text
 from mailspool.errors import ConfigError
 from mailspool.redis_server.link import Link
 from mailspool.settings import Settings
 from mailspool.wake import Waker, arq_redis
 from mailspool_worker.arq_side import ArqSide
+from mailspool_worker.bounces import Bounces
+from mailspool_worker.burial import bury_dead, identity
+from mailspool_worker.chores import chores
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
+from mailspool_worker.conversations import Conversations
 from mailspool_worker.events import Events
 from mailspool_worker.feeder import Feeder
 from mailspool_worker.job import Delivery, Parts
+from mailspool_worker.journal import Journal, spool_identity
 from mailspool_worker.memory import RenderedMemory
+from mailspool_worker.orders import Orders
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.redis_wire import RedisWire, open_wire
 from mailspool_worker.refusals import Refusals
 from mailspool_worker.routes.choice import Routes
 from mailspool_worker.routes.openings import RouteSettings
 from mailspool_worker.routes.route import Route, RouteParts
+from mailspool_worker.routes.senders import Sleeping
 from mailspool_worker.schedule import Schedule
 from mailspool_worker.steady import SteadyCaller, is_away
 from mailspool_worker.tasks import end
@@ -51,7 +59,10 @@ _LEAST_SLOTS = 10
 _AWAY_S = 5.0
 """An answer that Redis owes for longer: sessions that hold a 354 are let go, nothing new starts."""
 _DIAL_AGAIN_S = 0.1
-_WELL = ("ok", "", 0.0)
+_JOURNALS_EVERY_S = 5
+"""Sooner than the leases of a worker that stopped while Redis was away can end (15 s): else others repeat its mail."""
+_Shown = tuple[str, str, float, tuple[Line, ...], tuple[Sleeping, ...]]
+_WELL: _Shown = ("ok", "", 0.0, (), ())
 _LAST_WORDS_S = 2.0
 """What a stop may take beyond `stop_timeout`, twice: to record what it cut off, and to take leave."""
 
@@ -80,8 +91,9 @@ class Engine:
         each = max(_LEAST_SLOTS, settings.max_chunks // 2)
         self._slots: dict[Class, int] = dict.fromkeys(classes, each)
         self._stopping = False
+        self._identity = identity()
         self._background: list[asyncio.Task[None]] = []
-        self._published: dict[str, tuple[str, str, float]] = {}
+        self._published: dict[str, _Shown] = {}
         self._same_url: dict[str, bool] = {}
 
     @staticmethod
@@ -97,7 +109,11 @@ class Engine:
         self._make()
         try:
             await self.recorder.open()
+            self.journal.open()
+            await self.journal.replay(self.moves)
             await self.feeder.beat(self.fields())
+            await bury_dead(self.link, self.moves, self.events)
+            await self._orders.read()
             await resume_blocked(self.link, self.moves, tuple(self._slots))
         except BaseException:
             await self._close_all()
@@ -107,6 +123,7 @@ class Engine:
             asyncio.create_task(self.feeder.run(self.fields, self.delivery.renew, self.ticked), name="tick"),
             asyncio.create_task(self.feeder.run_renewals(self.delivery.renew), name="renewals"),
             asyncio.create_task(self._watch_routes(), name="routes"),
+            asyncio.create_task(self._write_down(), name="write down"),
         ]
         for task in self._background:
             task.add_done_callback(self._background_ended)
@@ -115,13 +132,20 @@ class Engine:
         """All parts; no I/O."""
         keys = Keys(self.settings.key_prefix)
         self.moves = Moves(SteadyCaller(self.link, self.events), keys)
+        identity = spool_identity(self.link.where, keys.prefix, embedded=self.link.embedded)
+        self.journal = Journal(self.settings.data_dir, identity, self.name, self.events)
         self.recorder = Recorder(self._connect_recorder, scripts(keys.prefix)["record"], self.clock.boot_s, self.events)
         memory = RenderedMemory(self.settings.max_message_bytes)
+        hasty = Moves(RedisCaller(self.link.redis), keys)
+        self.conversations = Conversations(hasty, self.settings.keep_conversations, self.events)
+        refusals = Refusals(self.recorder, self.clock, self.events)
+        self.bounces = Bounces(self.link, hasty, refusals, self.events, suppress=self.settings.suppress_bounces)
         shared = RouteParts(
-            self._route_settings(), self.recorder, Refusals(self.recorder, self.clock, self.events), memory,
-            self.clock, self.events,
+            self._route_settings(), self.recorder, refusals, memory,
+            self.clock, self.events, self.conversations, self.bounces,
         )  # fmt: skip
         self.routes = Routes({name: Route(relay, shared) for name, relay in self._relays.items()})
+        self._orders = Orders(self.link, keys, self.routes, self.bounces)
         memory.on_room = self._stir_routes
         self._arq = arq_redis(self.link.make_pool())
         self.feeder = Feeder(
@@ -134,7 +158,7 @@ class Engine:
         self.delivery = Delivery(
             Parts(
                 self.moves, contents, self.routes, self.recorder, memory,
-                self.clock, self.events, self.feeder, self.name,
+                self.clock, self.events, self.feeder, self.name, self.bounces,
             )
         )  # fmt: skip
         self.arq_side = ArqSide(
@@ -150,12 +174,11 @@ class Engine:
         """What this worker offers; the feeder gives it nothing else."""
         return {
             "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "boot": _boot_id(),
-            "pid_ns": _pid_namespace(),
+            **self._identity,
             "versions": ",".join(str(version) for version in VERSIONS_SERVED),
             "relays": ",".join(self._relays),
             "sessions": sum(len(route.sessions) for route in self.routes),
+            **{f"sessions:{route.relay.name}": len(route.sessions) for route in self.routes},
             **{f"slots:{class_}": slots for class_, slots in self._slots.items()},
         }
 
@@ -195,16 +218,37 @@ class Engine:
                 await self._publish_routes()
             await asyncio.sleep(1.0)
 
+    async def _read_orders(self) -> None:
+        try:
+            if await self._orders.read():
+                await resume_blocked(self.link, self.moves, tuple(self._slots))
+        except (RedisError, OSError) as error:
+            if not is_away(error):
+                self.events.bug("orders", error)  # the next second tries again
+
+    async def _write_down(self) -> None:
+        """What may be late: orders, conversations, what bounced, journals of workers that ended without Redis."""
+        while True:
+            for _ in range(_JOURNALS_EVERY_S):
+                await asyncio.sleep(1.0)
+                await self._read_orders()
+                await self.conversations.write()
+                await self.bounces.write()
+            await self.journal.replay(self.moves)
+
     async def _publish_routes(self) -> None:
         hset = cast("Callable[..., Awaitable[int]]", self.link.redis.hset)
         for route in self.routes:
             name, health = route.relay.name, route.health
-            shown = (health.state, health.why, health.until_s)
+            said, senders = route.failed_opening, route.senders.shown()
+            shown = (health.state, health.why, health.until_s, said, senders)
             known = self._published.get(name)
             if known == shown:
                 continue
             until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
-            told = {"state": health.state, "why": health.why, "until": until_ms}
+            told = {"state": health.state, "why": health.why, "until": until_ms, "senders": self._sleeping(senders)}
+            if said:
+                told["talk"] = talk_text(Talk(self.clock.now_ms(), name, "", said))
             try:
                 if known is None and shown == _WELL and not route.sessions and await self._stands(route):
                     continue
@@ -215,6 +259,11 @@ class Engine:
                     self.events.bug("publish routes", error)
                 return  # the next second tries again
             self._published[name] = shown
+
+    def _sleeping(self, senders: Sequence[Sleeping]) -> str:
+        """JSON: [who, until when, why] each."""
+        now_ms, now_s = self.clock.now_ms(), self.clock.boot_s()
+        return json.dumps([(name, now_ms + int((until_s - now_s) * 1000), why) for name, until_s, why in senders])
 
     async def _stands(self, route: Route) -> bool:
         """The trouble that a dead worker told of stands until a session proves that it is over, or the URL changes."""
@@ -227,6 +276,7 @@ class Engine:
 
     async def _upkeep(self) -> None:
         await upkeep(self.link, self.moves, self.clock, lambda: self._stopping, self.events)
+        await chores(self.link, self.moves, self.clock, lambda: self._stopping, self.events)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -257,12 +307,18 @@ class Engine:
             for route in self.routes:
                 await route.close()
             self.events.warning("stopped_in_doubt", unrecorded=self.recorder.unrecorded)
+            self.keep_journal()  # now: whoever sent the signal may not wait for our last words
             try:
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._all_given_back()
             except TimeoutError:
                 self.events.warning("stopped_unrecorded", unrecorded=self.recorder.unrecorded)
+                self.keep_journal()
         await self._close_all()
+
+    def keep_journal(self) -> None:
+        """What Redis has not confirmed goes to the disk, for the next worker. Returns when it is there."""
+        self.journal.keep(self.recorder.left())
 
     async def _all_given_back(self) -> None:
         """Nothing is on the wire, all is recorded, and no chunk is ours."""
@@ -275,6 +331,8 @@ class Engine:
         # arq takes leave of Redis for each job that it cancels, which takes long while Redis is away.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
+                await self.conversations.write()
+                await self.bounces.write()
                 await self.arq_side.close()
                 await self.delivery.finished()
                 await self.moves.leave(self.name)
@@ -284,14 +342,5 @@ class Engine:
         for route in self.routes:
             await route.close()
         await self.recorder.close()
+        self.journal.close(recorded=not self.recorder.left())
         await self._arq.aclose()
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text("ascii").strip() if path.exists() else ""
-
-
-def _pid_namespace() -> str:
-    link = Path("/proc/self/ns/pid")
-    return str(link.readlink()) if link.exists() else ""

@@ -75,6 +75,7 @@ class _Process:
         self._until_done = until_done
         self._timeout_s = timeout_s
         self._signals = 0
+        self._engine: Engine | None = None
         self._signalled = asyncio.Event()
 
     async def run(self) -> int:
@@ -88,6 +89,7 @@ class _Process:
         try:
             engine = Engine(settings, link, events, classes=self._classes)
             await engine.open()
+            self._engine = engine
             try:
                 self._greet(engine, events)
                 gc.collect()
@@ -104,6 +106,8 @@ class _Process:
         self._signals += 1
         self._signalled.set()
         if self._signals > 1:
+            if self._engine is not None:
+                self._engine.keep_journal()  # what was sent and is not recorded is not sent again, at least
             sys.stderr.write("stopped at once: mails that were on the wire may be sent again\n")
             os._exit(130)
 

@@ -63,6 +63,8 @@ class Contents:
         if data is None:
             raise DecodeError(f"batch {batch} has no spec")
         spec = decode_spec(data)
+        if spec.erased:  # an older client added rows, and did not bring it again: never an empty mail
+            raise DecodeError(f"batch {batch} was erased after it was sent; there is nothing to send to new receivers")
         blobs = {}
         for attachment in spec.attachments:
             content = await self._get(self._keys.blob(attachment.sha))

@@ -38,6 +38,7 @@ class Counters(msgspec.Struct):
     deferred: int = 0
     failed: int = 0
     uncertain: int = 0
+    suppressed: int = 0
     sessions_opened: int = 0
 
 
@@ -60,6 +61,8 @@ class Events:
             self.counters.deferred += 1
         elif name == "failed":
             self.counters.failed += 1
+        elif name == "suppressed":
+            self.counters.suppressed += 1
         else:
             self.counters.uncertain += 1
         if self._reads_outcomes:
@@ -113,6 +116,10 @@ class Events:
         if self._log is not None:
             self._log.info("batch_expired", batch=batch, messages=messages)
 
+    def breaker(self, batch: str, why: str) -> None:
+        if self._log is not None:
+            self._log.error("batch_held_by_breaker", batch=batch, why=mask_addresses(why))
+
     # -- routes
 
     def session_opened(self, relay: str, sessions: int) -> None:
@@ -128,9 +135,20 @@ class Events:
         if self._log is not None:
             self._log.warning("session_failed", relay=relay, stage=stage, why=mask_addresses(why))
 
-    def route_slowed(self, relay: str, sessions: int, why: str) -> None:
+    def route_slowed(self, relay: str, sessions: int, rate_per_s: float | None, why: str) -> None:
         if self._log is not None:
-            self._log.info("route_slowed", relay=relay, sessions=sessions, why=mask_addresses(why))
+            rate = None if rate_per_s is None else round(rate_per_s, 3)
+            self._log.info("route_slowed", relay=relay, sessions=sessions, rate_per_s=rate, why=mask_addresses(why))
+
+    def sender_held(self, relay: str, sender: str, why: str, for_s: float) -> None:
+        """The domain alone: an address is a person."""
+        if self._log is not None:
+            domain = sender.rpartition("@")[2]
+            self._log.error("sender_held", relay=relay, domain=domain, why=mask_addresses(why), for_s=round(for_s))
+
+    def sender_awake(self, relay: str, sender: str) -> None:
+        if self._log is not None:
+            self._log.info("sender_awake", relay=relay, domain=sender.rpartition("@")[2])
 
     def route_closed(self, relay: str, state: str, why: str, for_s: float) -> None:
         if self._log is not None:
@@ -153,6 +171,14 @@ class Events:
     def warning(self, what: str, **facts: object) -> None:
         if self._log is not None:
             self._log.warning(what, **facts)
+
+    def journal_kept(self, outcomes: int, left_out: int) -> None:
+        if self._log is not None:
+            self._log.warning("journal_kept", outcomes=outcomes, left_out=left_out)
+
+    def journal_replayed(self, file: str, outcomes: int, taken: int) -> None:
+        if self._log is not None:
+            self._log.info("journal_replayed", file=file, outcomes=outcomes, taken=taken)
 
     def redis_away(self, why: str) -> None:
         if self._log is not None:

@@ -16,6 +16,7 @@ from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows, e
 from mailspool.contract.moves import Leased, Moves, run_token
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, RENEW_EVERY_S, SUSPECT_RUNS
 from mailspool_worker.attempts import Attempt, claim
+from mailspool_worker.bounces import Bounces
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
 from mailspool_worker.events import Events
@@ -45,6 +46,7 @@ class Parts(NamedTuple):
     events: Events
     feeder: Feeder
     worker: str
+    bounces: Bounces
 
 
 class Delivery:
@@ -53,7 +55,7 @@ class Delivery:
     def __init__(self, parts: Parts) -> None:
         self.runs: set[Run] = set()
         self._moves, self._contents, self._routes, self._recorder = parts[:4]
-        self._clock, self._events, self._feeder, self._worker = parts[5:]
+        self._clock, self._events, self._feeder, self._worker, self._bounces = parts[5:]
         self._means = Means(self._clock.boot_s, parts.memory, self._take_back, self._spread)
         self._finishing: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -61,7 +63,7 @@ class Delivery:
     # -- the list of hops
 
     async def deliver(self, batch: str, k: int, gen: int) -> None:
-        """Lease, choose, hand out to routes, wait, settle."""
+        """Lease, choose, leave out suppressed addresses, hand out to routes, wait, settle."""
         token = f"{self._worker}.{secrets.token_hex(4)}"
         ref = (batch, k, run_token(gen, token))
         asked_at_s = self._clock.boot_s()
@@ -78,7 +80,7 @@ class Delivery:
             run.renewed(asked_at_s)
             if self._clock.boot_s() - asked_at_s > RENEW_EVERY_S:
                 await self.renew()  # Redis or the attachments took long: does the lease still hold?
-            blocked = await self._work(run, items)
+            blocked = await self._work(run, await self._bounces.sift(run, items))
             if run.pending:
                 await self._moves.detach(*ref)
                 self._finish_later(run, blocked)
@@ -87,7 +89,7 @@ class Delivery:
                 await self._settle(run, blocked)
         except DecodeError as error:
             self._events.chunk_unreadable(batch, k, str(error))
-            await self._moves.settle(*ref, *_UNREADABLE)
+            await self._put_off(ref, _UNREADABLE)
         except BaseException:
             # arq's time limit, its worker's death, our own stop, or a bug: what is on the wire comes to its end, and
             # the chunk is given back. Without this its lease would be renewed for ever.
@@ -177,11 +179,14 @@ class Delivery:
         elif blocked is None:
             self._events.chunk_settled(run.batch, run.k, await self._moves.settle(*run.ref))
         else:
-            answer = await self._moves.settle(*run.ref, *blocked)
+            answer = await self._put_off(run.ref, blocked)
             self._events.chunk_settled(run.batch, run.k, f"{answer} {blocked.why}")
         self.runs.discard(run)
         if not self._stopping:
             self._feeder.wish(run.class_)
+
+    async def _put_off(self, ref: tuple[str, int, str], why: Blocked) -> str:
+        return await self._moves.settle(*ref, why.later_ms, why.why, why.scope, why.words)
 
     # -- what goes on without a job slot
 

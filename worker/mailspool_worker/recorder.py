@@ -4,8 +4,9 @@ Continuous group commit: while one call is in flight the next group gathers; one
 nothing under fsync). Sessions add outcomes and are told by callback; there is no task and no future a mail.
 While Redis is away outcomes wait in memory, and the call that was in flight is sent again first: `record` may be sent
 twice. An answer that is owed for 10 s means a connection that nobody answers any more: a new one is made.
+What waits is bounded by what is on the wire: no session starts a body before its last outcome is recorded. What still
+waits at a stop that outlives `stop_timeout` goes into the journal (`left`, journal.py).
 Raises nothing; `on_failed` is told what ends it for good (a Redis that is no longer ours).
-Known limit: what waits at a stop that outlives `stop_timeout` is lost with the process (then a crash's promise).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import hiredis
 
 from mailspool.contract.moves import Answer, Arg, Recorded, parse_recorded
 from mailspool.contract.scripts import Script
+from mailspool.contract.states import CLAIMED
 from mailspool_worker.events import Events
+from mailspool_worker.journal import Unrecorded
 from mailspool_worker.redis_wire import RedisWire
 from mailspool_worker.runs import Item, Run
 from mailspool_worker.tasks import end
@@ -29,6 +32,8 @@ _SILENT_S = 10.0
 """As redis-py's connections (redis_server/pool.py): a server that is frozen or out of reach sends no end of its own."""
 _AFTER_ERROR_S = 0.5
 """A server that answers with errors (memory, disk) is asked again, but not as fast as it can answer."""
+
+_CLAIM = CLAIMED.encode()
 
 Connect = Callable[[Callable[[], None]], Awaitable[RedisWire]]
 
@@ -92,6 +97,11 @@ class Recorder:
     @property
     def unrecorded(self) -> int:
         return len(self._waiting) + len(self._flying)
+
+    def left(self) -> list[Unrecorded]:
+        """What Redis has not confirmed, in order. Not the claims: nothing was sent under them."""
+        notes = (note for note in (*self._flying, *self._waiting) if note.value[:1] != _CLAIM)
+        return [Unrecorded(*note.item.run.ref, note.item.index, note.value) for note in notes]
 
     async def flushed(self) -> None:
         """Until everything added so far is recorded."""

@@ -43,6 +43,7 @@ class Item:
     __slots__ = (
         "_counted",
         "_domain",
+        "_sender",
         "claim_asked",
         "claimed",
         "commands",
@@ -75,6 +76,7 @@ class Item:
         """Relays whose EHLO says that they cannot take it (SIZE, SMTPUTF8)."""
         self._counted = 0
         self._domain: str | None = None
+        self._sender: str | None = None
 
     def once_more(self) -> Item:
         """The same message, to be handed out again."""
@@ -107,6 +109,20 @@ class Item:
             except (RenderError, ValueError):
                 self._domain = ""  # the session that pulls it finds the same and refuses it
         return self._domain
+
+    def sender(self) -> str:
+        """The address that a receiver takes or refuses as the sender; empty if it cannot be rendered."""
+        if self._sender is None:
+            try:
+                self._sender = self.run.content.sender(self.row).lower()
+            except (RenderError, ValueError):
+                self._sender = ""
+        return self._sender
+
+    @property
+    def shares_sender(self) -> bool:
+        """Is its sender that of all messages of the batch?"""
+        return self.row.mail_from is None and self.row.raw is None and not self.run.content.from_varies
 
 
 class Means(NamedTuple):

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 PREFIX: Final = "content:"
+ONCE: Final = "once:"
+"""Keys of one run: nobody types them, and no other run has them."""
 _VERSION: Final = "1"
 """Part of what is hashed: another way to hash must never call two contents the same."""
 

@@ -52,7 +52,23 @@ def retry(
         except InputError as error:
             raise _why_not(error, await batch.status()) from None
 
-    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} will be tried again now")
+    narrowed = bool(to or domain or reply)
+    return _act(
+        ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} will be tried again now",
+        lambda status: _none_to_retry(status, state, narrowed=narrowed),
+    )  # fmt: skip
+
+
+def _none_to_retry(status: BatchStatus, state: Retryable, *, narrowed: bool) -> str:
+    number: int = getattr(status, state)
+    if number and narrowed:
+        return f"no {state} mail of {status.id} matches the filter ({number:,} {state})"
+    if number:
+        return f"what is {state} of {status.id} is due already ({_mails(number)})"
+    others = [name for name in ("deferred", "failed", "uncertain") if getattr(status, name)]
+    counts = " and ".join(f"{getattr(status, name):,} {name}" for name in others)
+    more = f" ({counts}; for those:  mailspool retry {status.id} --state {others[0]})" if others else ""
+    return f"no mail of {status.id} is {state}{more}"
 
 
 def _why_not(error: InputError, status: BatchStatus) -> InputError:
@@ -64,7 +80,8 @@ def _why_not(error: InputError, status: BatchStatus) -> InputError:
     else:
         return error
     words = f"batch {status.id} {why}: nothing of it can be tried again. To mail those after all, queue them again"
-    return InputError(f"{words}: {_AFRESH}.", hint=_AFRESH, code=error.code)
+    all_of_them = " This mails all of them again, also those that were sent." if status.sent else ""
+    return InputError(f"{words}: {_AFRESH}.{all_of_them}", hint=_AFRESH, code=error.code)
 
 
 def hold(ask: Ask, ref: BatchRef) -> int:
@@ -72,12 +89,16 @@ def hold(ask: Ask, ref: BatchRef) -> int:
     return _act(
         ask, ref, lambda batch: batch.hold(),
         lambda moved, batch: f"{_mails(moved)} of {batch.id} held.   Go on:  mailspool release {batch.id}",
+        lambda status: _nothing_open(status) or f"{status.id} is held already",
     )  # fmt: skip
 
 
 def release(ask: Ask, ref: BatchRef) -> int:
     """Let a held batch go on."""
-    return _act(ask, ref, lambda batch: batch.release(), lambda moved, batch: f"{_mails(moved)} of {batch.id} released")
+    return _act(
+        ask, ref, lambda batch: batch.release(), lambda moved, batch: f"{_mails(moved)} of {batch.id} released",
+        lambda status: _nothing_open(status) or f"{status.id} is not held",
+    )  # fmt: skip
 
 
 def cancel(
@@ -92,7 +113,15 @@ def cancel(
             raise typer.Exit(0)
         return await batch.cancel()
 
-    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} cancelled")
+    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} cancelled", _nothing_open)
+
+
+def _nothing_open(status: BatchStatus) -> str:
+    """Why nothing can be held or cancelled; empty where there is mail that could be."""
+    if status.state == "cancelled":
+        return f"{status.id} is cancelled already"
+    open_ones = status.queued + status.deferred
+    return "" if open_ones and not status.done else f"{status.id} is done already: no mail of it is left to send"
 
 
 async def _agreed(batch: Batch) -> bool:
@@ -111,7 +140,14 @@ async def _agreed(batch: Batch) -> bool:
     return False
 
 
-def _act(ask: Ask, ref: str, action: Callable[[Batch], Awaitable[int]], words: Callable[[int, Batch], str]) -> int:
+def _act(
+    ask: Ask,
+    ref: str,
+    action: Callable[[Batch], Awaitable[int]],
+    words: Callable[[int, Batch], str],
+    why_none: Callable[[BatchStatus], str],
+) -> int:
+    """`words` for what was done, `why_none` where nothing could be."""
     from mailspool.cli import interrupt
     from mailspool.cli.refs import known_batch
 
@@ -122,7 +158,8 @@ def _act(ask: Ask, ref: str, action: Callable[[Batch], Awaitable[int]], words: C
             if ask.say.json:
                 ask.say.object(Moved(batch.id, moved).to_dict())
             else:
-                ask.say.text(words(moved, batch))
+                none = "" if moved else why_none(await batch.status())
+                ask.say.text(f"Nothing to do: {none}." if none else words(moved, batch))
             if moved and (await batch.status()).waiting_for == "no worker is running":
                 ask.say.notice("no_worker", "No worker is running. Start one:  mailspool worker")
         return 0

@@ -1,4 +1,5 @@
-"""`mailspool show BATCH|MESSAGE`: the messages of a batch, as a table, as JSON lines or as a CSV file; or one message.
+"""`mailspool show BATCH|MESSAGE`: the messages of a batch, as a table, as JSON lines or as a CSV file; or one message
+with its history and the conversations of its failed attempts.
 
 A CSV file written here is a list that `send --to` reads. Raises NotFound (66) and InputError (73, a file that cannot
 be written). Known limit: a table is made of 50 messages unless `--limit` says otherwise; JSON and CSV hold all.
@@ -71,7 +72,7 @@ def show(
         Path | None, typer.Option("--csv", metavar="FILE", help="Write them to a CSV file; - is stdout.")
     ] = None,
 ) -> int:
-    """Show the messages of a batch, or one message."""
+    """Show the messages of a batch, or one and its conversations."""
     from mailspool.cli import interrupt
 
     if unsent and state:
@@ -126,15 +127,20 @@ def _row_of(ref: str) -> int | None:
 
 
 async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
-    from mailspool.cli import screens
+    from mailspool.cli import screens, story
     from mailspool.cli.refs import known_batch
+    from mailspool.conversation import history
 
     batch = await known_batch(spool, ref.rpartition("-")[0])
     message = await batch.message(number)
+    talks = await batch.conversation(number)
+    happened = history(message, talks)
     if ask.say.json:
-        ask.say.object(message.to_dict())
+        told = {"history": [entry.to_dict() for entry in happened], "conversation": [talk.to_dict() for talk in talks]}
+        ask.say.object({**message.to_dict(), **told})
     else:
-        ask.say.lines(screens.message_screen(message))
+        lines = [*screens.message_screen(message), *story.history_lines(happened), *story.conversation_lines(talks)]
+        ask.say.lines(lines)
 
 
 async def _messages(ask: Ask, spool: Spool, ref: str, filters: _Filters, file: Path | None) -> None:

@@ -7,29 +7,27 @@ tells whether the commit had happened. Raises Interrupted with exactly that, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypedDict
+from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from mailspool.cli import screens
-from mailspool.cli.content_key import PREFIX, content_key
+from mailspool.cli.content_key import ONCE, PREFIX, content_key
+from mailspool.cli.ending import end
 from mailspool.cli.failures import Interrupted
-from mailspool.cli.inline import delivering
 from mailspool.cli.interrupt import stoppable
-from mailspool.cli.live import follow, patience
+from mailspool.cli.live import patience
 from mailspool.cli.options import Ask
 from mailspool.cli.paint import harmless
 from mailspool.cli.recipients import Addresses, ListSource
-from mailspool.cli.watch import exit_code, show_report, stopped_watching
-from mailspool.cli.when import Moment, spelled
+from mailspool.cli.when import Moment
 from mailspool.cli.wording import in_flags, of_addresses
 from mailspool.client.specs import template_spec
 from mailspool.content.digest import digest
-from mailspool.errors import ConfigError, InputError, KeyConflict, NotFound, SpoolUnavailable, WaitTimeout
+from mailspool.errors import ConfigError, InputError, KeyConflict, NotFound, SpoolUnavailable
 from mailspool.lists import ListOptions, empty_list, open_rows
 from mailspool.spool import Spool
 
@@ -41,12 +39,6 @@ if TYPE_CHECKING:
     from mailspool.message import Message
     from mailspool.settings import Settings
     from mailspool.status import BatchStatus
-
-ONCE: Final = "once:"
-"""Keys of one run: nobody types them, and no other run has them."""
-
-
-_GO_ON: Final = "the same command again (for a list), or mailspool worker"
 
 
 @dataclass(frozen=True)
@@ -94,6 +86,7 @@ class Queueing:
         self._message, self._who = message, who
         self._signals, self._now = signals, now
         self._described = ""
+        self._rejects: Path | None = None
 
     async def run(self) -> int:
         try:
@@ -107,10 +100,10 @@ class Queueing:
         except asyncio.CancelledError:
             raise self._nothing_queued() from None
         async with spool:
-            batch, status = await self._known_or_queued(spool, key)
+            batch = await self._known_or_queued(spool, key)
             if not self._order.after.waits:
                 return 0
-            return await self._follow(batch, status, spool.settings)
+            return await end(self._ask, self._order.after, batch, spool, self._signals)
 
     # -- the list
 
@@ -119,6 +112,7 @@ class Queueing:
         empty = True
         async with open_rows(who.again(), self._options(who)) as source:
             self._described = source.describe()
+            self._rejects = source.reject_form.path if source.reject_form is not None else None
             async for _ in source.batches():
                 empty = False
                 break
@@ -176,7 +170,13 @@ class Queueing:
             mails = screens.counted(report.good, "mail")
             self._say.text(f"{mails} checked and rendered; nothing was queued (--dry-run).")
         self._note_subject()
+        if report.bad:
+            left_out = f"{screens.counted(report.bad, 'bad row')} left out; a dry run writes no file of them"
+            self._say.notice("skipped_bad", f"{left_out}: without --dry-run they go to {self._rejects_name()}.")
         return 0
+
+    def _rejects_name(self) -> str:
+        return harmless(str(self._order.reading.rejects or self._rejects or "a file beside the list"))
 
     # -- queue
 
@@ -192,8 +192,8 @@ class Queueing:
             raise self._in_flags(error) from None
         return content_key(digest(spec), self._who.digest, self._order.reading.meaning())
 
-    async def _known_or_queued(self, spool: Spool, key: str) -> tuple[Batch, BatchStatus]:
-        """The batch, and how it stands now; said to the person, too."""
+    async def _known_or_queued(self, spool: Spool, key: str) -> Batch:
+        """The batch; how it stands now is said to the person."""
         batch: Batch | None = None
         try:
             before = None if key.startswith(ONCE) else await batch_of(spool, key)
@@ -210,7 +210,7 @@ class Queueing:
             words = f"{batch.added:,} queued as {batch.id}, but {error.message}"
             raise SpoolUnavailable(words, hint=f"mailspool watch {batch.id}") from None
         self._tell(batch, status, workers)
-        return batch, status
+        return batch
 
     def _patience_words(self) -> str:
         title = self._who.title if isinstance(self._who, ListSource) else "the mail"
@@ -269,7 +269,7 @@ class Queueing:
 
     # -- say it
 
-    async def _already(self, batch: Batch, status: BatchStatus) -> tuple[Batch, BatchStatus]:
+    async def _already(self, batch: Batch, status: BatchStatus) -> Batch:
         """The same command again."""
         if status.state == "cancelled":
             raise KeyConflict(
@@ -287,7 +287,7 @@ class Queueing:
         else:
             self._say.notice("already_queued", words)
             self._answer(batch.id)
-        return batch, status
+        return batch
 
     def _tell(self, batch: Batch, status: BatchStatus, workers: int) -> None:
         rejects = str(batch.rejects) if batch.rejects is not None else None
@@ -311,42 +311,6 @@ class Queueing:
         if not self._order.after.waits:
             self._say.text(batch)
 
-    # -- follow
-
-    async def _follow(self, batch: Batch, status: BatchStatus, settings: Settings) -> int:
-        after = self._order.after
-        try:
-            async with delivering(settings) if after.deliver else contextlib.nullcontext():
-                try:
-                    status = await follow(self._say, batch, after.timeout)
-                except asyncio.CancelledError:
-                    if after.deliver:
-                        self._finishing(settings)
-                    raise
-        except asyncio.CancelledError:
-            status = await batch.status()
-            raise Interrupted(self._gone(status), self._signals.exit_code) from None
-        except WaitTimeout as error:
-            if not after.deliver:
-                raise
-            raise WaitTimeout(error.message, status=error.status, hint=_after_timeout(error)) from None
-        if self._say.json:
-            self._say.object(status.to_dict())
-        else:
-            await show_report(self._ask, batch, status)
-        return exit_code(status)
-
-    def _finishing(self, settings: Settings) -> None:
-        limit = spelled(settings.stop_timeout.total_seconds())
-        self._say.note(f"finishing what is on the wire (at most {limit}); Ctrl-C again drops it")
-        self._signals.last_words = "Dropped: mails that were on the wire are in doubt and may be sent again."
-
-    def _gone(self, status: BatchStatus) -> str:
-        if not self._order.after.deliver or status.done:
-            return stopped_watching(status.id)
-        far = f"{status.sent:,} of {status.total:,} are sent, the rest is kept"
-        return f"Stopped: {far}. Go on: {_GO_ON}"
-
 
 async def _opened(spool: Spool) -> None:
     """An error at this point leaves no doubt about the mail."""
@@ -367,14 +331,6 @@ async def batch_of(spool: Spool, key: str) -> tuple[Batch, BatchStatus] | None:
     except NotFound:
         return None
     return None if status.state == "loading" else (batch, status)
-
-
-def _after_timeout(error: WaitTimeout) -> str:
-    """Where the relay is at fault, going on does not help before somebody has looked at it."""
-    from mailspool.status import BatchStatus
-
-    look = screens.probe_of(error.status) if isinstance(error.status, BatchStatus) else ""
-    return f"{look} tells more; then {_GO_ON}" if look else _GO_ON
 
 
 def _in_doubt(error: SpoolUnavailable, key: str) -> SpoolUnavailable:

@@ -6,17 +6,20 @@ Counts that are 0 are left out (total and sent are not), so that what is wrong s
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from mailspool.cli.content_key import ONCE
+from mailspool.cli.content_key import PREFIX as CONTENT_KEY
 from mailspool.cli.paint import Cell, Line, Span, Style, harmless, line, plain, table, width
 from mailspool.cli.when import ago, clock, clock_zone, day, spelled
 
 if TYPE_CHECKING:
     from mailspool.batch import Batch
-    from mailspool.status import BatchStatus, MessageStatus, RouteStatus, SpoolStatus
+    from mailspool.status import BatchStatus, MessageStatus, PauseStatus, RouteStatus, SpoolStatus
 
 COUNTERS: Final = ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
 _STYLES: Final[dict[str, Style]] = {
@@ -38,6 +41,14 @@ _BAR_LEAST: Final = 8
 _SOON_S: Final = 90
 _RELAY_IN_TROUBLE: Final = re.compile(r"relay ([a-z0-9][a-z0-9_-]*) (?:paused|waiting)\b", re.ASCII)
 """As a RouteStatus calls itself in `waiting_for`."""
+_PAUSED_BY_YOU: Final = re.compile(
+    r"(?:relay (?P<relay>[a-z0-9][a-z0-9_-]*)|the spool is|(?P<class>[a-z]+) mail is) paused by you", re.ASCII
+)
+
+_UNSENT_CSV: Final = " --unsent --csv unsent.csv"
+_NO_KEY: Final = (
+    "Without --key an edited list is a new mailing to everybody; with --key K only what is missing is queued."
+)
 
 Groups = Mapping[str, Counter[str]]
 """State -> how often each kind of reply was the last one."""
@@ -68,13 +79,25 @@ def kinds(found: Counter[str]) -> str:
     """`550 5.1.1 mailbox unknown (7) · 552 5.2.2 mailbox full (2)`."""
     most = found.most_common(_GROUPS_SHOWN)
     more = len(found) - len(most)
-    return " · ".join([f"{kind} ({number:,})" for kind, number in most] + ([f"{more} other kinds"] if more else []))
+    return " · ".join(
+        [f"{kind} ({number:,})" for kind, number in most] + ([counted(more, "other kind")] if more else [])
+    )
 
 
 def probe_of(status: BatchStatus) -> str:
     """The command that shows what is wrong with the relay that keeps this batch; nothing if none does."""
     found = _RELAY_IN_TROUBLE.match(status.waiting_for or "")
     return f"mailspool probe {found[1]}" if found else ""
+
+
+def resume_of(status: BatchStatus) -> str:
+    """The command that ends the pause which keeps this batch; nothing if none does."""
+    found = _PAUSED_BY_YOU.match(status.waiting_for or "")
+    if found is None:
+        return ""
+    if found["relay"]:
+        return f"mailspool relay resume {found['relay']}"
+    return f"mailspool resume --class {found['class']}" if found["class"] else "mailspool resume"
 
 
 def titled(status: BatchStatus) -> str:
@@ -101,6 +124,8 @@ def send_notices(batch: Batch, status: BatchStatus, workers: int, *, deliver: bo
     if not batch.created:
         known = f"{counted(batch.skipped_known, 'row')} queued before, {batch.added:,} new"
         found.append(("known_rows", f"{known} (batch {batch.id})."))
+    elif status.key and status.key.startswith(CONTENT_KEY):
+        found.append(("no_key", _NO_KEY))
     if batch.duplicates:
         stood = "row repeats another and is" if batch.duplicates == 1 else "rows repeat others and are"
         found.append(("duplicates", f"{batch.duplicates:,} {stood} sent once."))
@@ -119,7 +144,8 @@ def send_notices(batch: Batch, status: BatchStatus, workers: int, *, deliver: bo
             )
         )
     elif status.waiting_for and workers and not status.waiting_for.startswith("starts "):
-        look = f"   Look:  {probe}" if (probe := probe_of(status)) else ""
+        go_on = resume_of(status)
+        look = f"   Go on:  {go_on}" if go_on else f"   Look:  {probe}" if (probe := probe_of(status)) else ""
         found.append(("waiting", f"It waits: {harmless(status.waiting_for)}{look}"))
     return found
 
@@ -174,6 +200,8 @@ def report(status: BatchStatus, groups: Groups, now: datetime, *, advise: bool =
         lines.append(line(f"  expires {clock_zone(status.expires_at, now)}"))
     if advise and (advice := next_step(status)):
         lines.append(line(Span("next", "dim"), "  ", advice))
+        if advice.endswith(_UNSENT_CSV) and (again := correction(status)):
+            lines.append(line("      ", again))
     return lines
 
 
@@ -190,11 +218,21 @@ def next_step(status: BatchStatus) -> str:
         return f"mailspool release {status.id}"
     if status.waiting_for == "no worker is running":
         return "mailspool worker"
+    if go_on := resume_of(status):
+        return go_on
     if probe := probe_of(status):
         return probe
     if status.done and unsent:
-        return f"mailspool show {status.id} --unsent --csv unsent.csv"
+        return f"mailspool show {status.id}{_UNSENT_CSV}"
     return f"mailspool watch {status.id}" if not status.done else ""
+
+
+def correction(status: BatchStatus) -> str:
+    """How a wrong address gets its mail after all: by the list that has its values, and the key that knows the rest."""
+    if not status.key or status.key.startswith((CONTENT_KEY, ONCE)):
+        return ""
+    key = shlex.quote(harmless(status.key))
+    return f"wrong addresses: correct them in the original list, then  mailspool send ... --key {key}"
 
 
 def waiting_line(status: BatchStatus, why: Counter[str], now: datetime) -> str:
@@ -251,6 +289,8 @@ def spool_screen(spool: SpoolStatus, now: datetime) -> list[Line]:
         ("spool", f"{spool.spool}   {spool.durability}"),
         ("worker", f"{workers}{', ' + speed(rate) if rate and spool.workers else ''}"),
     ]
+    if spool.paused:
+        facts.append(("paused", Span(" · ".join(_pause(pause, now) for pause in spool.paused), "yellow")))
     if spool.routes:
         facts.append(("relays", " · ".join(_route(route, now) for route in spool.routes)))
     waiting = [f"{number:,} {name}" for name in ("queued", "deferred", "uncertain") if (number := getattr(spool, name))]
@@ -263,9 +303,15 @@ def spool_screen(spool: SpoolStatus, now: datetime) -> list[Line]:
     return [*lines, line(""), *batch_table(spool.batches, now)]
 
 
+def _pause(pause: PauseStatus, now: datetime) -> str:
+    return f"{pause}{f' since {clock(pause.since, now)}' if pause.since else ''}"
+
+
 def _route(route: RouteStatus, now: datetime) -> str:
     if route.state == "ok":
         return f"{route.name} ok"
+    if route.since:
+        return f"{route.name} {route.why} since {clock(route.since, now)}"
     until = f", until {clock(route.until, now)}" if route.until and route.until > now else ""
     return f"{route.name} {route.state}: {harmless(route.why or 'no reason known')}{until}"
 
@@ -328,6 +374,7 @@ def message_screen(message: MessageStatus) -> list[Line]:
         ("their id", harmless(message.remote_id) if message.remote_id else None),
         ("size", f"{message.size_bytes:,} bytes" if message.size_bytes else None),
         ("Message-ID", harmless(message.message_id)),
+        ("content", "erased after it was sent" if message.erased else None),
     ]
     rows = [(name, value) for name, value in facts if value is not None]
     return [line(Span(message.id, "bold")), *table(rows, indent=2)]

@@ -84,14 +84,17 @@ class After:
     deliver: bool
     timeout: timedelta | None
     dry_run: bool
+    rehearse: bool = False
 
     @property
     def waits(self) -> bool:
         return self.watch or self.deliver
 
     def check(self, terms: Terms) -> None:
-        if self.timeout is not None and not self.waits:
+        if self.timeout is not None and not self.waits and not self.rehearse:
             raise Usage("--timeout bounds --watch or --deliver: give one of them.")
+        if self.rehearse and (self.waits or self.dry_run):
+            raise Usage("--rehearse queues nothing: give it without --watch, --deliver and --dry-run.")
         if self.dry_run and self.waits:
             raise Usage("--dry-run queues nothing, so there is nothing to wait for.")
         if self.deliver and terms.hold:
@@ -99,7 +102,7 @@ class After:
 
 
 EXAMPLES: Final = """\b
-mailspool send --from you@example.com --subject 'Hi {{ name }}' --text hello.txt --to people.csv --deliver
+mailspool send --from you@example.com --subject 'Hi {{ name }}' --text hello.txt --to people.csv --key hello
 mailspool send --from you@example.com --subject Test --body 'It works.' --to you@example.com
 mailspool send --eml finished.eml --to - < addresses.txt
 """
@@ -141,6 +144,7 @@ def send(
     deliver: flag.Deliver = False,
     timeout: flag.FollowTime = None,
     dry_run: flag.DryRun = False,
+    rehearse: flag.Rehearse = False,
     key: flag.Key = None,
     again: flag.Again = False,
     name: flag.Name = None,
@@ -170,7 +174,7 @@ def send(
         tuple(to or ()),
         Reading(skip_bad, rejects, allow_empty, duplicates, row_key, email_column, encoding, delimiter, to_format),
         Terms(name, key, class_, at, expires, relay, on_uncertain, hold, again),
-        After(watch, deliver, timeout, dry_run),
+        After(watch, deliver, timeout, dry_run, rehearse),
     )
     order.check()
     return _prepared(ask, order)
@@ -207,7 +211,11 @@ def _run(ask: Ask, order: Order, message: Message | bytes, who: Addresses | List
     from mailspool.cli import interrupt
     from mailspool.cli.queueing import Queueing
 
-    async def main(signals: Signals) -> int:
-        return await Queueing(ask, order, message, who, signals, datetime.now(UTC)).run()
+    kind: type[Queueing] = Queueing
+    if order.after.rehearse:
+        from mailspool.cli.rehearse import Rehearsal as kind  # noqa: N813 - a kind of Queueing
 
-    return interrupt.run(main, fast=order.after.deliver)
+    async def main(signals: Signals) -> int:
+        return await kind(ask, order, message, who, signals, datetime.now(UTC)).run()
+
+    return interrupt.run(main, fast=order.after.deliver or order.after.rehearse)

@@ -29,8 +29,9 @@ Eml = Annotated[str | None, typer.Option("--eml", metavar="FILE", help="A finish
 ReplyTo = Annotated[str | None, typer.Option("--reply-to", metavar="MAILBOX")]
 Header = Annotated[list[str] | None, typer.Option("--header", metavar="'NAME: VALUE'", help="Repeatable.")]
 
+_KEY_HELP = "The same key again, also with a corrected list, queues only what is missing; without it all get it again."
 Name = Annotated[str | None, typer.Option("--name", help="What people call this batch.")]
-Key = Annotated[str | None, typer.Option("--key", help="The same key again queues only what is missing.")]
+Key = Annotated[str | None, typer.Option("--key", help=_KEY_HELP)]
 Class = Annotated[
     ClassName | None, typer.Option("--class", help="Default: bulk for a list, transactional for addresses.")
 ]
@@ -56,6 +57,9 @@ FollowTime = Annotated[
     typer.Option("--timeout", metavar="DUR", parser=duration, help="With --watch, --deliver: stop after this (75)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and render every row; queue nothing.")]
+Rehearse = Annotated[
+    bool, typer.Option("--rehearse", help="Send it to a receiver on this machine that misbehaves; queue nothing.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Mail everybody once more, although this list was queued before.")]
 
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Send the good rows; the bad ones go to a file.")]

@@ -37,7 +37,9 @@ class ServerStatus:
 
 def server(
     ask: Ask,
-    action: Annotated[Literal["status", "stop"], typer.Argument(help="What to do.", show_default=False)],
+    action: Annotated[
+        Literal["status", "stop"], typer.Argument(metavar="status|stop", help="What to do.", show_default=False)
+    ],
 ) -> int:
     """Look at the embedded server, or stop one that was left behind."""
     settings = ask.settings()

@@ -63,8 +63,13 @@ async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
     ask.say.lines(screens.spool_screen(found, datetime.now(UTC)))
     for route in found.routes:
         if route.state != "ok":
-            words = f"Nothing leaves by the relay {route.name}.   Look:  mailspool probe {route.name}"
-            ask.say.notice("relay", words)
+            look = f"Look:  mailspool probe {route.name}"
+            if route.since:
+                look = f"Go on:  mailspool relay resume {route.name}"
+            ask.say.notice("relay", f"Nothing leaves by the relay {route.name}.   {look}")
+    for pause in found.paused:
+        which = "" if pause.what == "spool" else f" --class {pause.what}"
+        ask.say.notice("paused", f"{str(pause).capitalize()}.   Go on:  mailspool resume{which}")
     if not found.workers and found.queued + found.deferred:
         ask.say.notice("no_worker", "No worker is running, so nothing leaves. Start one:  mailspool worker")
     if not found.batches and ask.settings().redis_url is None and _elsewhere(spool.settings.data_dir):

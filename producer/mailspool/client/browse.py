@@ -16,12 +16,13 @@ from redis.exceptions import ResponseError
 from mailspool.client.connection import Connection, as_fields
 from mailspool.client.upload import Receipt
 from mailspool.content.mime import Compiled
-from mailspool.contract.codec import decode_rows, decode_spec
+from mailspool.contract.codec import DecodeError, decode_rows, decode_spec
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, Class, OnUncertain
 from mailspool.errors import InputError, MailspoolError, NotFound, SpoolUnsafe
 from mailspool.status import (
     BatchStatus,
     MessageStatus,
+    PauseStatus,
     RouteStatus,
     SpoolStatus,
     batch_status,
@@ -132,17 +133,18 @@ def reading(connection: Connection, batch: str) -> Iterator[None]:
         yield
     except MailspoolError:  # some of its classes are ValueErrors, too
         raise
-    except (ResponseError, ValueError, KeyError, OverflowError) as error:
+    except (ResponseError, ValueError, KeyError, OverflowError) as error:  # a DecodeError is a ValueError
         raise NotFound(
-            f"the record of batch {batch} in {connection.link.name} cannot be read: something else has written there.",
-            hint=type(error).__name__,
+            f"batch {batch} in {connection.link.name} cannot be read: it is a later release's, or something else has "
+            "written there.",
+            hint=str(error) if isinstance(error, DecodeError) else type(error).__name__,
             code="unreadable_batch",
         ) from error
 
 
 async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
     """Counts from the class totals, so that it costs the same with a million batches."""
-    totals = await _totals(connection)
+    counted = await totals(connection)
     batches, unreadable = [], 0
     for batch in await latest(connection, limit):
         try:
@@ -157,14 +159,21 @@ async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
         spool=connection.link.name,
         durability=connection.link.promise,
         workers=len(workers),
-        queued=totals["total"] - totals["ended"] - totals["n_deferred"] - totals["n_uncertain"],
-        deferred=totals["n_deferred"],
-        uncertain=totals["n_uncertain"],
+        queued=counted["total"] - counted["ended"] - counted["n_deferred"] - counted["n_uncertain"],
+        deferred=counted["n_deferred"],
+        uncertain=counted["n_uncertain"],
         oldest_s=await _oldest_s(connection, batches),
         routes=await _routes(connection, workers),
         batches=tuple(batches),
         unreadable=unreadable,
+        paused=await pauses(connection),
     )
+
+
+async def pauses(connection: Connection) -> tuple[PauseStatus, ...]:
+    """What a person has paused: the whole spool, a class."""
+    told = await connection.fields(connection.keys.paused)
+    return tuple(PauseStatus(what, utc(told[what])) for what in ("spool", *CLASSES) if told.get(what, "").isdecimal())
 
 
 async def readable(connection: Connection, limit: int) -> AsyncIterator[BatchStatus]:
@@ -175,16 +184,14 @@ async def readable(connection: Connection, limit: int) -> AsyncIterator[BatchSta
                 yield status
 
 
-async def _totals(connection: Connection) -> dict[str, int]:
+async def totals(connection: Connection, classes: Sequence[Class] = CLASSES) -> dict[str, int]:
     """A claimed message counts as queued."""
-    totals = {"total": 0, "n_deferred": 0, "n_uncertain": 0, "ended": 0}
-    for answer in await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in CLASSES]):
+    found = {"total": 0, "n_deferred": 0, "n_uncertain": 0, "ended": 0}
+    for answer in await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in classes]):
         for name, number in as_fields(answer).items():
             if name != "n_claimed":
-                totals[name if name in totals else "ended"] += (
-                    int(number) if number.removeprefix("-").isdecimal() else 0
-                )
-    return totals
+                found[name if name in found else "ended"] += int(number) if number.removeprefix("-").isdecimal() else 0
+    return found
 
 
 async def now_ms(connection: Connection) -> int:
@@ -217,8 +224,21 @@ async def _relays_of(connection: Connection, workers: Sequence[str]) -> list[str
 
 async def _routes(connection: Connection, workers: Sequence[str]) -> tuple[RouteStatus, ...]:
     names = await _relays_of(connection, workers)
-    answers = await connection.commands([("HGETALL", connection.keys.route(name)) for name in names])
-    return tuple(route_status(name, as_fields(answer)) for name, answer in zip(names, answers, strict=True))
+    told = await routes_told(connection, names)
+    return tuple(route_status(name, fields) for name, fields in told.items())
+
+
+async def routes_told(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What the workers tell of these relays; `paused_at` where a person has paused one."""
+    keys = connection.keys
+    asked = [*(("HGETALL", keys.route(name)) for name in names), ("HGETALL", keys.paused)]
+    *answers, stopped = await connection.commands(asked)
+    paused = as_fields(stopped)
+    told = {name: as_fields(answer) for name, answer in zip(names, answers, strict=True)}
+    for name, fields in told.items():
+        if since := paused.get(f"relay:{name}"):
+            fields["paused_at"] = since
+    return told
 
 
 async def check_relay(connection: Connection, relay: str) -> None:
@@ -251,12 +271,14 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
     if not fields:
         raise forgotten(connection, batch)
     verdict = fields.get("verdict") if fields.get("state") in ("closed", "purging") else None
-    content = await _content_of(connection, batch)
+    with reading(connection, batch):
+        content = await _content_of(connection, batch)
     if only_odd and verdict is None:
         names = await connection.strings("SMEMBERS", keys.odd(batch))
     else:
         names = await connection.strings("HKEYS", keys.rows(batch))
-    numbers = sorted(int(name) for name in names)
+    with reading(connection, batch):
+        numbers = sorted(int(name) for name in names)
     if row is not None:
         numbers = [k for k in numbers if k == (row - 1) // CHUNK_SIZE]
     start, at_once = 0, 1
@@ -269,8 +291,10 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
         at_once = max(1, min(_AT_ONCE, 2 * at_once, _BYTES_AT_ONCE * len(group) // max(1, size)))
         for k, data, outs in zip(group, rows, outcomes, strict=True):
             if data is not None:  # else purged meanwhile
-                decoded = {int(i): value for i, value in cast("dict[bytes, bytes]", outs).items()}
-                yield Chunk(k, _messages(batch, k, cast("bytes", data), decoded, verdict, content))
+                with reading(connection, batch):
+                    decoded = {int(i): value for i, value in cast("dict[bytes, bytes]", outs).items()}
+                    found = _messages(batch, k, cast("bytes", data), decoded, verdict, content, "erased" in fields)
+                yield Chunk(k, found)
 
 
 async def _content_of(connection: Connection, batch: str) -> Compiled | None:
@@ -282,12 +306,20 @@ async def _content_of(connection: Connection, batch: str) -> Compiled | None:
 
 
 def _messages(
-    batch: str, k: int, data: bytes, outcomes: dict[int, bytes], verdict: str | None, content: Compiled | None
+    batch: str,
+    k: int,
+    data: bytes,
+    outcomes: dict[int, bytes],
+    verdict: str | None,
+    content: Compiled | None,
+    erased: bool,
 ) -> list[MessageStatus]:
     found = []
     for index, row in enumerate(decode_rows(data)):
         n = k * CHUNK_SIZE + index + 1
         message_id = content.message_id(row, n) if content is not None else ""
         stored = outcomes.get(index)
-        found.append(message_status(batch, n, row.recipient, stored, verdict=verdict, message_id=message_id))
+        bare = erased and not row.values
+        status = message_status(batch, n, row.recipient, stored, verdict=verdict, message_id=message_id, bare=bare)
+        found.append(status)
     return found

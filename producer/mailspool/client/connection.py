@@ -35,6 +35,8 @@ _ROOM_GOOD_FOR_S = 1.0
 """A single mail does not ask for the room again within this: what a second of them takes, the reserve holds."""
 _QUEUING = frozenset(("commit", "send1"))
 """The moves from whose answer on mail is queued."""
+_FORBIDDEN_IN_A_SCRIPT = ("ACL failure in script", "can't run this command", "can't access at least one of the keys")
+"""A server's words, which redis-py takes for any error: Valkey's, and those of older ones."""
 _AWAY = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 
 
@@ -88,7 +90,7 @@ def _in_words(error: ResponseError, name: str) -> MailspoolError | None:
         return SpoolFull(f"{name} has no memory left (maxmemory).")
     if "MISCONF" in words:
         return SpoolFull(f"{name} cannot write to its disk and takes nothing more.")
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or any(mark in words for mark in _FORBIDDEN_IN_A_SCRIPT):
         return ConfigError(
             f"{name} does not allow this user what Mailspool needs: {words[:100]}.",
             hint="give the user in redis_url all commands on the keys of key_prefix",

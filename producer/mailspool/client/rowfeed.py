@@ -217,7 +217,7 @@ class RowFeed:
         self.counted.bad += 1
         self._problems.add(bad)
         form = self._source.reject_form
-        if self._skip and form is not None:
+        if self._skip and form is not None and not self._render_all:  # a check leaves nothing behind
             if self._rejects is None:
                 self._rejects = Rejects(form, self._rejects_named)
             self._rejects.add(bad)

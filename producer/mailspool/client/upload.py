@@ -35,6 +35,8 @@ _IN_FLIGHT = 8
 _ASK_AGAIN_S = 0.2
 _ROOM_EVERY = 500
 """Chunks between two looks at the room that Redis has left."""
+_ROOM_EVERY_BYTES = 4 * 1024 * 1024
+"""The same for large rows: several producers that go on this long stay inside the workers' reserve."""
 _ROW_COSTS = 120
 """Bytes that Redis keeps of a row beside its text: identity, outcome, indexes (measured: 52 + 45 + some)."""
 _LEAST_ROOM = 64 * 1024
@@ -173,7 +175,7 @@ class Upload:
         task = asyncio.create_task(self._load(k, rows, ids))
         self._loads.add(task)
         task.add_done_callback(self._loaded)
-        if k % _ROOM_EVERY == _ROOM_EVERY - 1:
+        if k % _ROOM_EVERY == _ROOM_EVERY - 1 or self._bytes >= _ROOM_EVERY_BYTES:
             needed, self._bytes = self._bytes, 0  # the next ones need about what these did
             await self._connection.require_room(needed)
 
@@ -268,7 +270,8 @@ class Upload:
     async def _conflict(self, begun: Begun) -> KeyConflict:
         fields = await self._fields_of(begun.batch)
         stored = await self._connection.command("GET", self._connection.keys.spec(begun.batch))
-        changed = changed_fields(decode_spec(cast("bytes", stored)), self._spec) if stored else []
+        old = decode_spec(cast("bytes", stored)) if stored else None
+        changed = changed_fields(old, self._spec) if old is not None and not old.erased else []
         what = " and ".join(changed) or "content"
         return KeyConflict(
             f'key "{self._terms.key}" belongs to batch {begun.batch} of {_clock(fields)} with another {what}. '

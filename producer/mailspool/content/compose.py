@@ -150,6 +150,16 @@ class Composed:
             return self._from.domain
         return self._from.read(self._texts.fill(row.values, row.recipient)).address.rpartition("@")[2]
 
+    @property
+    def from_varies(self) -> bool:
+        return not isinstance(self._from, _Sender)
+
+    def sender(self, row: Row) -> str:
+        """Whom a receiver takes for the sender: From where it varies by row, else MAIL FROM. Raises RenderError."""
+        if isinstance(self._from, _Sender):
+            return self._from.address if row.mail_from is None else row.mail_from
+        return self._from.read(self._texts.fill(row.values, row.recipient)).address
+
     # ---------------------------------------------------------------- size
 
     def upper_bound(self, row: Row) -> int:

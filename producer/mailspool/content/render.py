@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from mailspool.content.bounded import BoundedEnvironment
 from mailspool.content.counting import counted
+from mailspool.content.guesses import not_closed, suggestion
 from mailspool.content.needs import printed, surely_needed
 from mailspool.content.spending import SHORT, STEPS, BoundedContext, TooMuchError, concat, spend_long
 from mailspool.contract.records import Spec
@@ -181,6 +182,8 @@ def _parse(field: Field) -> nodes.Template:
         return _ENV.parse(field.source)  # compiling may leave its marks in a tree
     except TemplateSyntaxError as error:
         what = error.message or "it cannot be read"
+        if tag := not_closed(field.source, error.lineno):
+            raise _syntax_error(field, tag.line, f"a {tag.sign} is not closed: {tag.missing} is missing") from None
         if typed := _spaced_name(field.source, error.lineno, what):
             raise _not_one_word(field, error.lineno, typed) from None
         raise _syntax_error(field, error.lineno, what) from None
@@ -357,5 +360,5 @@ def missing_sentence(name: str, row: int | str, have: Iterable[str]) -> str:
     by_case = {other.casefold(): other for other in names}
     near = difflib.get_close_matches(name.casefold(), by_case, 1, cutoff=0.7)
     near = near or [other for other in by_case if other.startswith(f"{name.casefold()}_")]  # {{ first-name }}
-    guess = f" Did you mean {{{{ {by_case[near[0]]} }}}}?" if near else ""
+    guess = suggestion(name, by_case[near[0]]) if near else ""
     return f"template needs {{{{ {name} }}}}; {where} has: {shown}.{guess}"

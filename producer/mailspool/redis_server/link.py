@@ -14,6 +14,8 @@ again, and `check_safety` may be called at any time.
 from __future__ import annotations
 
 import asyncio
+import errno
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -273,7 +275,23 @@ class Link:
         tried = f" (tried {limit_s:g} s)" if limit_s is not None else ""
         if isinstance(root, ReadOnlyError):
             return SpoolUnavailable(f"{self.name} is a read-only replica{tried}: give the primary's address.")
-        return SpoolUnavailable(f"{self.name} does not answer{tried}.", hint=str(root)[:200] if root else "")
+        return SpoolUnavailable(f"{self.name} does not answer{tried}.", hint=_in_plain_words(root))
+
+
+_REASON_CHARS = 200
+_NO_CONNECTION = re.compile(r"Error (?P<why>.+) connecting to (?P<where>\S+?)\.(?: (?P<more>.+))?", re.DOTALL)
+"""redis-py's words; asyncio's stand behind, or, where a name has several addresses, in front."""
+
+
+def _in_plain_words(root: BaseException | None) -> str:
+    """`cannot connect to 127.0.0.1:1: connection refused`."""
+    words = str(root)[:_REASON_CHARS] if root else ""
+    found = _NO_CONNECTION.fullmatch(words)
+    if found is None:
+        return words
+    refused = found["why"] == str(errno.ECONNREFUSED) or f"[Errno {errno.ECONNREFUSED}]" in found["why"]
+    why = "connection refused" if refused else (found["more"] or found["why"]).rstrip(".")
+    return f"cannot connect to {found['where']}: {why}"
 
 
 _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)

@@ -102,6 +102,9 @@ def command(binary: Path, folder: Path, socket: Path, fsync: Fsync) -> list[str]
         "daemonize": "no",
         "appendonly": "yes",
         "appendfsync": fsync,
+        # What was erased or purged stays in the file until it is written anew: early, and by the worker each hour.
+        "auto-aof-rewrite-percentage": "100",
+        "auto-aof-rewrite-min-size": "16mb",
         "save": "",
         "maxmemory-policy": "noeviction",
         # A chunk's outcomes and rows stay compact: saves 20 % of the memory.

@@ -108,7 +108,9 @@ class Settings(BaseSettings):
         "resend",
         description="what every MTA does when the last reply was lost (here at most twice); hold never repeats",
     )
-    suppress_bounces: bool = Field(True, description="not used yet: Gmail and Yahoo count repeats to dead addresses")
+    suppress_bounces: bool = Field(
+        True, description="no mail to addresses known as dead: Gmail and Yahoo count repeats"
+    )
     keep_done: Duration = Field(timedelta(days=7), description="records after a batch is done")
     keep_failed: Duration = Field(timedelta(days=30), description="records of what did not arrive")
     max_message_bytes: Size = Field(25 << 20, description="25 MiB, Gmail's limit")
@@ -130,7 +132,7 @@ class Settings(BaseSettings):
     )
     connect_timeout: PositiveDuration = Field(timedelta(seconds=15), description="short, as Postfix is tuned for bulk")
     keep_conversations: CountOrZero = Field(
-        1000, description="not used yet: failed attempts of a batch to keep the conversation of"
+        1000, description="messages of a batch whose failed attempts are kept word for word: bounds memory"
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _lower] = Field(
         "info", description="one line for each outcome"

@@ -76,7 +76,7 @@ LISTS = {
     "a row key that is no column": Case("--row-key", flags=("--body", "x", "--row-key", "number")),
 }
 CONTENT = {
-    "a template's syntax": Case("unexpected end of template", flags=("--body", "Hi {{ name")),
+    "a template's syntax": Case("text: a {{ is not closed: }} is missing.", flags=("--body", "Hi {{ name")),
     "a name with a space": Case(
         'text line 2: "First Name" is not one word, and a name in a template is. Did you mean {{ first_name }}?',
         "email,First Name\na@x.org,A\n",

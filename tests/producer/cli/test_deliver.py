@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from mailspool.conversation import Conversation, Happened
 from mailspool.status import BatchStatus, MessageStatus, SpoolStatus
 from tests.producer.cli.commands import Cli, Here
 
@@ -53,7 +54,13 @@ def look_at(here: Here, batch: str) -> None:
     unsent = here.run("show", batch, "--unsent").out.splitlines()
     assert len(unsent) == 2
     assert unsent[1].split()[:4] == ["2", "550-5.1.1-x@example.org", "failed", "1"]
-    assert here.run("show", f"{batch}-2", "--json").json() == shown[1]
+    one = here.run("show", f"{batch}-2", "--json").json()
+    talks, entries = one.pop("conversation"), one.pop("history")
+    assert one == shown[1]
+    assert isinstance(talks, list)
+    assert isinstance(entries, list)
+    assert [set(told) for told in talks + entries] == [fields(Conversation), fields(Happened)]
+    assert "  <  550 5.1.1" in here.run("show", f"{batch}-2").out
     assert here.run("show", f"{batch}-9").code == 66
 
     rows = list(csv.DictReader(io.StringIO(here.run("show", batch, "--csv", "-").out)))
@@ -108,11 +115,29 @@ def test_a_timeout(here: Here) -> None:
     with here.receiver():
         ran = here.send("--to", "450-x@example.org", "--deliver", "--timeout", "500ms", "--json")
         assert ran.code == 75
+        assert [line.get("total") for line in ran.lines()] == [None, 1], "what was queued, and how it stands"
         assert ran.error()["code"] == "timeout"
-        assert "0 of 1 after 0.5 s, still going." in str(ran.error()["message"])
+        assert "0 of 1 after 0.5 s; run `mailspool worker` to go on." in str(ran.error()["message"])
         assert "mailspool worker" in str(ran.error()["hint"])
         assert here.run("worker", "--until-done", "--timeout", "500ms").code == 75
     assert here.run("watch", "last", "--timeout", "0s").code == 75
+
+
+def test_the_report_when_the_time_is_over(here: Here) -> None:
+    here.write("list.csv", "email\n550-5.1.1-x@example.org\n450-x@example.org\n")
+    hourly = {"MAILSPOOL_RETRY_SCHEDULE": "1h*"}
+    with here.receiver():
+        here.send("--to", "list.csv")
+        here.run("worker", "--drain", env=hourly)
+        ran = here.send("--to", "list.csv", "--deliver", "--timeout", "200ms", env=hourly)
+    assert ran.code == 75
+    assert "  failed     1   550 5.1.1 mailbox unknown (1)\n" in ran.out
+    assert "  deferred   1   450" in ran.out
+    assert "next  " not in ran.out, "the error says what to do"
+    _, stops, error, *_ = ran.err.splitlines()
+    assert stops == "the time is over: stops here; what is on the wire finishes (at most 25 s)"
+    assert "1 of 2 after 0.2 s; run `mailspool worker` to go on." in error
+    assert "still going" not in ran.err
 
 
 def test_drain_leaves_later_tries(here: Here) -> None:

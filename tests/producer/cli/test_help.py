@@ -16,7 +16,8 @@ from tests.support.embedded import REPOSITORY
 HEAVY = {"redis", "pydantic", "pydantic_settings", "jinja2", "arq", "aiosmtplib", "rich.live", "asyncio", "uvloop"}
 NAMES = (
     *("demo", "send", "worker", "status", "show", "watch", "retry", "hold", "release", "cancel"),
-    *("sandbox", "probe", "settings", "server"),
+    *("resolve", "why", "pause", "resume", "relay"),
+    *("verify", "sandbox", "probe", "doctor", "settings", "server"),
 )
 
 

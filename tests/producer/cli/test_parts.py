@@ -15,11 +15,13 @@ import pytest
 
 from mailspool.batch import Batch
 from mailspool.cli import live
+from mailspool.cli.content_key import ONCE
+from mailspool.cli.ending import GO_ON, advice, stopped
 from mailspool.cli.failures import Usage
 from mailspool.cli.letter import Content
 from mailspool.cli.live import follow
 from mailspool.cli.options import Globals
-from mailspool.cli.queueing import _GO_ON, ONCE, _after_timeout, _in_doubt
+from mailspool.cli.queueing import _in_doubt
 from mailspool.cli.recipients import Addresses, ListSource, exists, recipients
 from mailspool.cli.say import Say
 from mailspool.cli.wording import in_flags, of_addresses
@@ -231,8 +233,16 @@ async def test_following_tells_of_a_relay_in_trouble(
 
 
 def test_what_deliver_advises_when_the_time_is_over() -> None:
-    assert _after_timeout(WaitTimeout("", status=PAUSED)) == f"mailspool probe main tells more; then {_GO_ON}"
-    assert _after_timeout(WaitTimeout("", status=ACTIVE)) == _after_timeout(WaitTimeout("", status=None)) == _GO_ON
+    assert advice(WaitTimeout("", status=PAUSED)) == f"mailspool probe main tells more; then {GO_ON}"
+    assert advice(WaitTimeout("", status=ACTIVE)) == advice(WaitTimeout("", status=None)) == GO_ON
+
+
+def test_who_goes_on_when_the_time_of_deliver_is_over() -> None:
+    over = WaitTimeout("b7k2m9q4x: 3 of 5 after 1 s, still going. It waits: held by you.", status=ACTIVE)
+    assert stopped(over, ACTIVE, 1).message == over.message
+    assert stopped(over, ACTIVE, 0).message == (
+        "b7k2m9q4x: 3 of 5 after 1 s; run `mailspool worker` to go on. It waits: held by you."
+    )
 
 
 async def test_following_gives_up() -> None:

@@ -200,6 +200,9 @@ def test_reply_kind(reply: str | None, reason: str | None, kind: str) -> None:
 def test_many_kinds_of_replies_are_cut() -> None:
     found = Counter({f"550 kind {n}": 10 - n for n in range(6)})
     assert screens.kinds(found) == "550 kind 0 (10) · 550 kind 1 (9) · 550 kind 2 (8) · 550 kind 3 (7) · 2 other kinds"
+    found["550 kind 4"] = 0
+    del found["550 kind 5"]
+    assert screens.kinds(found).endswith(" · 1 other kind")
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])
@@ -337,3 +340,20 @@ def test_one_message() -> None:
         "  size        1,234 bytes\n"
         "  Message-ID  <b7k2m9q4x.17.abc@acme.example>"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "last"),
+    [
+        (
+            "may news",
+            "      wrong addresses: correct them in the original list, then  mailspool send ... --key 'may news'",
+        ),
+        (None, "next  mailspool show b7k2m9q4x --unsent --csv unsent.csv"),
+        ("content:3c14471ead583773", "next  mailspool show b7k2m9q4x --unsent --csv unsent.csv"),
+        ("once:3c14471ead583773", "next  mailspool show b7k2m9q4x --unsent --csv unsent.csv"),
+    ],
+)
+def test_how_a_wrong_address_gets_its_mail_after_all(key: str | None, last: str) -> None:
+    assert text(screens.report(replace(DONE, key=key), {}, NOW)).splitlines()[-1] == last
+    assert "wrong addresses" not in text(screens.report(replace(DONE, key="k", failed=0, suppressed=0), {}, NOW))

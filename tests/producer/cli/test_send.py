@@ -9,14 +9,14 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from mailspool.cli.content_key import PREFIX
-from mailspool.cli.queueing import ONCE
+from mailspool.cli.content_key import ONCE, PREFIX
 from mailspool.errors import SpoolUnavailable
 from mailspool.spool import Spool
 from tests.producer.cli.commands import FROM, Cli, Here
 
 PEOPLE = "email,name\nali@example.org,Ali\nsara@example.org,Sara\n"
 SENT_FIELDS = {"batch", "queued", "skipped", "duplicates", "created", "rejects", "skipped_bad"}
+NO_KEY = "! Without --key an edited list is a new mailing to everybody; with --key K only what is missing is queued.\n"
 NO_WORKER = (
     "! No worker is running, so nothing leaves yet.   Start one:  mailspool worker      Follow:  mailspool watch "
 )
@@ -28,7 +28,7 @@ def test_a_list(here: Here) -> None:
     (batch,) = here.batches()
     assert ran.code == 0
     assert ran.out == f"{batch['id']}\n", "one word, for B=$(mailspool send ...)"
-    assert ran.err == f"people.csv   UTF-8, comma, 2 rows: email name\n{NO_WORKER}{batch['id']}\n"
+    assert ran.err == f"people.csv   UTF-8, comma, 2 rows: email name\n{NO_KEY}{NO_WORKER}{batch['id']}\n"
     assert (batch["total"], batch["queued"], batch["class"], batch["name"]) == (2, 2, "bulk", "greetings")
     assert str(batch["key"]).startswith(PREFIX)
 
@@ -47,7 +47,7 @@ def test_a_list_as_json(here: Here) -> None:
         "rejects": None,
         "skipped_bad": 0,
     }
-    assert ran.notices() == ["no_worker"]
+    assert ran.notices() == ["no_key", "no_worker"]
 
 
 def test_quiet(here: Here) -> None:
@@ -73,7 +73,7 @@ def test_a_list_without_its_flag(here: Here) -> None:
     ran = here.send("people.csv")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith("hint:  whom it goes to stands after a flag: --to people.csv\n")
-    assert here.run("server").err.startswith("error: Missing argument 'action'. Choose from: status, stop.\n")
+    assert here.run("server").err.startswith("error: Missing argument 'status|stop'. Choose from: status, stop.\n")
     assert here.run("watch", "a", "b").err.endswith("hint:  mailspool watch --help\n")
     assert "--to is empty" in here.send("--to", "").err
 
@@ -206,6 +206,27 @@ def test_skipped_rows_go_to_a_file(here: Here) -> None:
     assert lines[2].startswith("'=x@,,5,")
     assert here.send("--to", "people.csv", "--again", "--skip-bad", "--rejects", "mine.csv").code == 0
     assert (here.folder / "mine.csv").exists()
+
+
+def test_a_dry_run_tells_of_bad_rows_and_writes_no_file(here: Here) -> None:
+    here.write("people.csv", "email,name\nali@x.org,Ali\nbad,Bad\nworse,Bad\n")
+    ran = here.send("--to", "people.csv", "--skip-bad", "--dry-run")
+    assert (ran.code, ran.out) == (0, "1 mail checked and rendered; nothing was queued (--dry-run).\n")
+    words = "! 2 bad rows left out; a dry run writes no file of them: without --dry-run they go to {}.\n"
+    assert ran.err.endswith(words.format("people.rejected.csv"))
+    named = here.send("--to", "people.csv", "--skip-bad", "--rejects", "mine.csv", "--dry-run")
+    assert named.err.endswith(words.format("mine.csv"))
+    assert here.send("--to", "people.csv", "--skip-bad", "--dry-run", "--json").notices() == ["skipped_bad"]
+    assert sorted(path.name for path in here.folder.iterdir()) == ["people.csv"]
+
+
+def test_who_has_given_a_key_or_an_address_is_not_told_of_keys(here: Here) -> None:
+    here.write("people.csv", PEOPLE)
+    assert "no_key" not in here.send("--to", "people.csv", "--key", "mine", "--json").notices()
+    assert "no_key" not in here.send("--to", "a@x.org", "--json").notices()
+    assert "no_key" not in here.send("--to", "people.csv", "--again", "--json").notices(), "it says what it wants"
+    help_text = " ".join(here.run("send", "--help").out.split())
+    assert "also with a corrected list, queues only what is missing; without it all get it again" in help_text
 
 
 def test_the_same_address_twice(here: Here) -> None:

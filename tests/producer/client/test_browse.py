@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import msgspec
 import pytest
 
 from mailspool import InputError, Message, NotFound, Spool
+from mailspool.contract.codec import decode_spec, encode_spec
 from tests.support.hand import Hand
 
 HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
@@ -125,10 +129,21 @@ async def test_one_broken_record_hides_no_other(spool: Spool, spoil: tuple[str |
     assert ([found.id for found in status.batches], status.unreadable) == ([good.id], 1)
     assert str(status).endswith("; 1 batch unreadable")
     assert [found.id async for found in spool.batches()] == [good.id]
-    with pytest.raises(NotFound, match=f"the record of batch {broken.id} in .* cannot be read") as caught:
+    with pytest.raises(NotFound, match=f"batch {broken.id} in .* cannot be read") as caught:
         await broken.status()
     assert caught.value.code == "unreadable_batch"
     await connection.command("FLUSHALL")
+
+
+async def test_a_batch_of_a_later_release_is_told_in_words(spool: Spool) -> None:
+    batch = await spool.send(HELLO)
+    connection = await spool.connection()
+    key = connection.keys.spec(batch.id)
+    spec = decode_spec(cast("bytes", await connection.command("GET", key)))
+    await connection.command("SET", key, encode_spec(msgspec.structs.replace(spec, v=99)))
+    with pytest.raises(NotFound, match="a later release's") as caught:
+        await batch.message(1)
+    assert caught.value.hint == "a batch's spec is of version 99, which this release does not read"
 
 
 async def test_a_total_that_is_no_number_counts_nothing(spool: Spool) -> None:

@@ -205,9 +205,21 @@ async def test_a_server_without_memory_is_told_in_words(home: Path, monkeypatch:
     with plain_server(home / "plain", *SAFE, "--maxmemory", "12mb") as server:
         async with Spool(Settings(redis_url=f"unix://{server}", redis_reserve=0)) as spool:
             monkeypatch.setattr("mailspool.client.upload._ROOM_EVERY", 1_000_000)
+            monkeypatch.setattr("mailspool.client.upload._ROOM_EVERY_BYTES", 1 << 40)
             rows = ({"email": f"u{n}@x.test", "text": "x" * 20_000} for n in range(20_000))
             with pytest.raises(SpoolFull, match=r"has no memory left .maxmemory.. Nothing was queued"):
                 await spool.send_batch(NEWS.replace(text="{{ text }}\n"), rows)
+
+
+async def test_large_rows_are_refused_before_the_reserve_is_touched(home: Path) -> None:
+    """Long before 500 chunks: these rows fill the server with 20."""
+    with plain_server(home / "plain", *SAFE, "--maxmemory", "60mb") as server:
+        async with Spool(Settings(redis_url=f"unix://{server}", redis_reserve=0.3)) as spool:
+            rows = ({"email": f"u{n}@x.test", "text": "x" * 20_000} for n in range(20_000))
+            with pytest.raises(SpoolFull, match=r"this batch needs .* MiB, Valkey has .* left. Nothing was queued"):
+                await spool.send_batch(NEWS.replace(text="{{ text }}\n"), rows)
+            info = await (await spool.connection()).link.redis.info("memory")
+            assert int(info["used_memory"]) < 60 * (1 << 20) * 0.8
 
 
 async def test_too_little_disk_refuses_batches_and_single_mails(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

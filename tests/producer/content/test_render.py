@@ -204,7 +204,11 @@ def test_nothing_in_a_template_is_random(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("a\n\n{{ x", "text line 3: "),
+        ("a\n\n{{ x", "text line 3: a {{ is not closed: }} is missing."),
+        ("Dear {{ name,\n\nyour {{ thing }}", "text line 1: a {{ is not closed: }} is missing."),
+        ("{# {{ #}{% raw %}{{{% endraw %}\n{{ first name }\nHello", "text line 2: a {{ is not closed: }} is missing."),
+        ("{% if x\n{{ y }}{% endif %}", "text line 1: a {% is not closed: %} is missing."),
+        ("{{ 'a' b }}\n{{ c", "text line 1: expected token 'end of print statement', got 'b'."),
         ("a\n{% if x %}", "text line 2: "),
         ("{% bad %}", "text: Encountered unknown tag 'bad'."),
         ("a\n{{ x|dfault }}", 'text line 2: there is no filter "dfault". Did you mean "default"?'),
@@ -336,5 +340,9 @@ def test_missing_sentence() -> None:
         "template needs {{ Name }}; row 17 has: email, name. Did you mean {{ name }}?"
     )
     assert missing_sentence("amount", "line 3", ["email", "row"]) == "template needs {{ amount }}; line 3 has: email."
+    assert missing_sentence("first_name", 1, ["email", "First Name"]) == (
+        "template needs {{ first_name }}; row 1 has: email, First Name. "
+        'A name in a template is one word: rename the key "First Name" to "first_name".'
+    )
     assert missing_sentence("x", 1, []) == "template needs {{ x }}; row 1 has: nothing."
     assert missing_sentence("x", 1, [f"c{i}" for i in range(14)]).endswith("c11 and 2 more.")

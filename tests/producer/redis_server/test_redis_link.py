@@ -179,7 +179,33 @@ async def test_nobody_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SpoolUnavailable) as caught:
         await one.open()
     assert str(caught.value) == f"redis://127.0.0.1:{port} does not answer (tried 0.3 s)."
-    assert f"127.0.0.1:{port}" in caught.value.hint
+    assert caught.value.hint == f"cannot connect to 127.0.0.1:{port}: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (
+            "Error Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), "
+            "[Errno 111] Connect call failed ('127.0.0.1', 1) connecting to localhost:1.",
+            "cannot connect to localhost:1: connection refused",
+        ),
+        (
+            "Error -2 connecting to nowhere.invalid:6379. Name or service not known.",
+            "cannot connect to nowhere.invalid:6379: Name or service not known",
+        ),
+        ("Timeout reading from 127.0.0.1:1", "Timeout reading from 127.0.0.1:1"),
+    ],
+)
+def test_why_nobody_is_there(theirs: str, ours: str) -> None:
+    assert link._in_plain_words(RedisConnectionError(theirs)) == ours
+
+
+async def test_a_password_is_in_no_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "OPEN_LIMIT_S", 0.3)
+    one = Link(Settings(folder, redis_url=f"redis://me:hunter2@127.0.0.1:{free_port()}"))
+    with pytest.raises(SpoolUnavailable) as caught:
+        await one.open()
     assert "hunter2" not in caught.value.hint
     assert (caught.value.acknowledged, caught.value.exit_code) == (False, 69)
 
