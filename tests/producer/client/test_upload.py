@@ -219,7 +219,7 @@ async def test_large_rows_are_refused_before_the_reserve_is_used_up(home: Path) 
             with pytest.raises(SpoolFull, match=r"this batch needs .* MiB, Valkey has .* left. Nothing was queued"):
                 await spool.send_batch(NEWS.replace(text="{{ text }}\n"), rows)
             info = await (await spool.connection()).link.redis.info("memory")
-            # Where the reserve begins, and what may come between two looks: 4 MiB, and two chunks that are on their way.
+            # Where the reserve begins, and what may come between two looks: 4 MiB, and two chunks on their way.
             assert int(info["used_memory"]) < 0.7 * 60 * (1 << 20) + 4 * (1 << 20) + 2 * 100 * 20_000
 
 
