@@ -127,6 +127,7 @@ def test_without_a_logger_everything_is_silent() -> None:
         (lambda e: e.sender_awake("main", "a@b.test"), "sender_awake", "info"),
         (lambda e: e.breaker("b1", "550 <a@b.test>"), "batch_held_by_breaker", "error"),
         (lambda e: e.redis_away("ConnectionError"), "redis_away", "warning"),
+        (lambda e: e.went_on(12.34), "went_on", "warning"),
         (lambda e: e.chunk_unreadable("b", 0, "why"), "chunk_unreadable", "error"),
         (lambda e: e.run_lost("b", 0), "run_lost", "warning"),
     ],

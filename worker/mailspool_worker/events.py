@@ -188,6 +188,11 @@ class Events:
         if self._log is not None:
             self._log.warning("arq_restarted", queue=class_, why=why)
 
+    def went_on(self, after_s: float) -> None:
+        """The tick goes on after a gap: Redis was away, or this process was frozen."""
+        if self._log is not None:
+            self._log.warning("went_on", after_s=round(after_s, 1))
+
     def clock_jumped(self) -> None:
         if self._log is not None:
             self._log.warning("clock_jumped")

@@ -82,9 +82,12 @@ class Feeder:
         now_ms = await self._moves.beat(self._worker, fields)
         now_s = self._clock.boot_s()
         self._clock.observe(now_ms)
-        gap = self._last_tick_s is not None and now_s - self._last_tick_s > _GAP_S
-        if self._clock.jumps != self._jumps_seen or gap:
+        gap_s = now_s - self._last_tick_s if self._last_tick_s is not None else 0.0
+        if self._clock.jumps != self._jumps_seen:
             self._events.clock_jumped()
+            self._in_doubt = True
+        elif gap_s > _GAP_S:
+            self._events.went_on(gap_s)
             self._in_doubt = True
         self._jumps_seen = self._clock.jumps
         self._last_tick_s = now_s
