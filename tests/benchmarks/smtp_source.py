@@ -13,34 +13,19 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import resource
-import select
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mailspool import Message, Settings, Spool
-
-LINE = "It was a bright cold day in April, and the clocks were striking thirteen all over again.\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-PORT = free_port()
-"""Our own: with a fixed one, two benchmarks at once count each other's mail."""
+from tests.benchmarks.sides import LINE
+from tests.benchmarks.sink import CountError, sink
 
 
 @dataclass(frozen=True)
@@ -53,49 +38,10 @@ class Result:
     worker_cpu_us: float
 
 
-@contextmanager
-def sink(count_to: Path) -> Iterator[None]:
-    """smtp-sink, counting; its counter goes to a file."""
-    command = ["smtp-sink", "-c", "-u", "nobody", f"127.0.0.1:{PORT}", "1000"]
-    with count_to.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            wait_for_port()
-            yield
-            poke()
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def wait_for_port() -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-                return
-            select.select([], [], [], 0.05)
-    raise RuntimeError(f"smtp-sink does not listen on port {PORT}")
-
-
-def poke() -> None:
-    """A session that ends: smtp-sink shows its counters only then."""
-    with socket.create_connection(("127.0.0.1", PORT), timeout=5) as session:
-        session.recv(1000)
-        session.sendall(b"QUIT\r\n")
-        session.recv(1000)
-
-
-def sink_count(path: Path) -> int:
-    """The last `mesg=` of smtp-sink's `-c` line."""
-    counts = re.findall(r"mesg=(\d+)", path.read_text("ascii", "replace"))
-    return int(counts[-1]) if counts else 0
-
-
-def source(mails: int) -> float:
+def source(mails: int, port: int) -> float:
     command = ["smtp-source", "-d", "-s", "10", "-l", "4096", "-m", str(mails)]
     started = time.perf_counter()
-    subprocess.run([*command, "-f", "a@x.test", "-t", "b@y.test", f"127.0.0.1:{PORT}"], check=True)
+    subprocess.run([*command, "-f", "a@x.test", "-t", "b@y.test", f"127.0.0.1:{port}"], check=True)
     return mails / (time.perf_counter() - started)
 
 
@@ -106,13 +52,13 @@ def rows(mails: int) -> list[dict[str, object]]:
     ]
 
 
-def ours(mails: int, sessions: int, durability: str) -> Result:
+def ours(mails: int, sessions: int, durability: str, port: int) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="mailspool-bench-"))
     try:
         settings = Settings(
             data_dir=folder / "spool",
             durability=durability,
-            relay_url=f"smtp://127.0.0.1:{PORT}",
+            relay_url=f"smtp://127.0.0.1:{port}",
             max_sessions=sessions,
             max_message_bytes=1_000_000,
         )
@@ -180,18 +126,16 @@ def main() -> None:
     asked = parser.parse_args()
     for durability in asked.durability.split(","):
         base, results = [], []
-        counted = Path(tempfile.mkstemp(prefix="mailspool-sink-")[1])
-        with sink(counted):
-            source(asked.mails // 4)
+        with tempfile.TemporaryDirectory(prefix="mailspool-sink-") as folder, sink(Path(folder)) as into:
+            source(asked.mails // 4, into.port)
             for _ in range(asked.pairs):
-                base.append(source(asked.mails))
-                results.append(ours(asked.mails, asked.sessions, durability))
+                base.append(source(asked.mails, into.port))
+                results.append(ours(asked.mails, asked.sessions, durability, into.port))
+            got = into.counted()
         expected = asked.mails // 4 + 2 * asked.pairs * asked.mails
-        got = sink_count(counted)
         report(durability, asked.sessions, base, results, got, expected)
-        counted.unlink()
         if got != expected:
-            raise SystemExit(f"the sink counted {got} mails, {expected} were sent: these figures are worth nothing")
+            raise CountError(f"the sink counted {got} mails, {expected} were sent: these figures are worth nothing")
 
 
 def report(

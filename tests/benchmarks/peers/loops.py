@@ -39,10 +39,11 @@ def tree() -> dict[str, str]:
 
 
 @dataclass
-class SmtpLibLoop:
-    """The standard library, one connection, one mail after the other."""
+class Loop:
+    """A program without a queue, of this file: `what` is its first argument."""
 
-    name: str = "smtplib loop"
+    name: str
+    what: str
     share: float = 0.25
 
     def missing(self) -> str:
@@ -52,25 +53,7 @@ class SmtpLibLoop:
 
     @contextmanager
     def sending(self, port: int, mails: int, folder: Path) -> Iterator[None]:
-        with processes(here(__name__, "smtplib", port, mails), folder=folder, env=tree()):
-            yield
-
-
-@dataclass
-class AioSmtpLibPool:
-    """Ten connections, each kept, each sending one mail after the other."""
-
-    name: str = "aiosmtplib, ten kept connections"
-    share: float = 0.25
-
-    def missing(self) -> str:
-        return ""
-
-    def install(self) -> None: ...
-
-    @contextmanager
-    def sending(self, port: int, mails: int, folder: Path) -> Iterator[None]:
-        with processes(here(__name__, "aiosmtplib", port, mails), folder=folder, env=tree()):
+        with processes(here(__name__, self.what, port, mails), folder=folder, env=tree()):
             yield
 
 
