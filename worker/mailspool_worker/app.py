@@ -27,6 +27,7 @@ from mailspool.contract.states import CLASSES, VERSIONS_SERVED, Class
 from mailspool.contract.talks import Line, Talk, talk_text
 from mailspool.errors import ConfigError
 from mailspool.redis_server.link import Link
+from mailspool.redis_server.tasks import end
 from mailspool.settings import Settings
 from mailspool.wake import Waker, arq_redis
 from mailspool_worker.arq_side import ArqSide
@@ -51,7 +52,6 @@ from mailspool_worker.routes.route import Route, RouteParts
 from mailspool_worker.routes.senders import Sleeping
 from mailspool_worker.schedule import Schedule
 from mailspool_worker.steady import SteadyCaller, is_away
-from mailspool_worker.tasks import end
 from mailspool_worker.upkeep import resume_blocked, upkeep
 
 _LEAST_SLOTS = 10

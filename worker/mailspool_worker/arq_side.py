@@ -23,10 +23,10 @@ from arq.worker import func
 from mailspool.contract.keys import Keys
 from mailspool.contract.states import Class
 from mailspool.redis_server.link import Link
+from mailspool.redis_server.tasks import end
 from mailspool.wake import JOB_NAME, arq_redis, deserialize, serialize
 from mailspool_worker.events import Events
 from mailspool_worker.job import BUDGET_S
-from mailspool_worker.tasks import end
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine

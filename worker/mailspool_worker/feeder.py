@@ -16,11 +16,11 @@ from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
 from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS, RENEW_EVERY_S, Class
 from mailspool.redis_server.link import Link
+from mailspool.redis_server.tasks import end
 from mailspool.wake import Waker
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.events import Events
 from mailspool_worker.steady import is_away
-from mailspool_worker.tasks import end
 
 TICK_S = 1.0
 _GAP_S = 5.0

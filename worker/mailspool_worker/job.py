@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows, encode_outcome
 from mailspool.contract.moves import Leased, Moves, run_token
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, RENEW_EVERY_S, SUSPECT_RUNS
+from mailspool.redis_server.tasks import end
 from mailspool_worker.attempts import Attempt, claim
 from mailspool_worker.bounces import Bounces
 from mailspool_worker.clock import RedisClock
@@ -25,7 +26,6 @@ from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.routes.choice import Blocked, Routes
 from mailspool_worker.runs import Item, Means, Place, Run
-from mailspool_worker.tasks import end
 
 BUDGET_S = 30.0
 """How long a run may hold a job slot; what is on the wire then goes on without it."""

@@ -20,11 +20,11 @@ import hiredis
 from mailspool.contract.moves import Answer, Arg, Recorded, parse_recorded
 from mailspool.contract.scripts import Script
 from mailspool.contract.states import CLAIMED
+from mailspool.redis_server.tasks import end
 from mailspool_worker.events import Events
 from mailspool_worker.journal import Unrecorded
 from mailspool_worker.redis_wire import RedisWire
 from mailspool_worker.runs import Item, Run
-from mailspool_worker.tasks import end
 
 _GROUP_LIMIT = 500
 """Keeps one script call below about 5 ms of the server."""

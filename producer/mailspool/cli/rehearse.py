@@ -33,6 +33,7 @@ from mailspool.client.specs import template_spec
 from mailspool.content.address import AddressError, parse_mailbox
 from mailspool.errors import ConfigError, InputError, MailspoolError
 from mailspool.probe import probe
+from mailspool.redis_server.tasks import end
 from mailspool.sandbox import Order, ReceivedMail, Receiver, ReceiverOptions
 from mailspool.spool import Spool
 
@@ -146,7 +147,7 @@ class Rehearsal(Queueing):
             self._note_subject()
             temper.busy_after = batch.added // 2 if batch.added >= _BUSY_FROM else None
             asking = asyncio.create_task(self._trips(real, relays), name="relays are asked")
-            stack.push_async_callback(_ended, asking)
+            stack.push_async_callback(end, (asking,))
             async with delivering(settings):
                 status = await follow(self._say, batch, self._order.after.timeout)
             here = steady_rate(received_ms)
@@ -199,11 +200,6 @@ def _kept(real: Settings, relays: list[Relay]) -> dict[str, object]:
         kept["max_sessions"] = max(relay.max_sessions for relay in relays)
         kept["session_messages"] = min(relay.session_messages for relay in relays)
     return kept
-
-
-async def _ended(task: asyncio.Task[list[tuple[Relay, Trip]]]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 def _words(status: BatchStatus, own: int, guess: Estimate | None) -> list[str]:

@@ -27,6 +27,7 @@ from mailspool.contract.moves import Begun, Loaded
 from mailspool.contract.records import Spec
 from mailspool.contract.states import CHUNK_SIZE, UPLOAD_SIGN_S, Class
 from mailspool.errors import InputError, KeyConflict, MailspoolError, SpoolFull, SpoolUnavailable
+from mailspool.redis_server.tasks import end
 from mailspool.status import utc
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -41,7 +42,6 @@ _ROW_COSTS = 120
 """Bytes that Redis keeps of a row beside its text: identity, outcome, indexes (measured: 52 + 45 + some)."""
 _LEAST_ROOM = 64 * 1024
 """What an upload of unknown size must find: a few chunks; the rest is looked at on the way."""
-_CANCEL_AGAIN_S = 0.05
 _GIVE_UP_S = 1.0
 """Giving up tells Redis so if it answers at once; if not, the upload falls silent, which frees the key in 15 s."""
 
@@ -220,7 +220,7 @@ class Upload:
 
     async def end(self) -> None:
         """After a commit: nothing to do. Else the upload is given up: nothing is queued, the key is free at once."""
-        await _ended((*self._loads, *([self._signs] if self._signs is not None else ())))
+        await end((*self._loads, *([self._signs] if self._signs is not None else ())))
         if not self._committed:
             try:
                 async with asyncio.timeout(_GIVE_UP_S):
@@ -305,19 +305,6 @@ async def uploading(
     finally:
         ending = asyncio.create_task(upload.end(), name="upload ends")
         await asyncio.shield(ending)
-
-
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Returns when all are done. One `cancel()` is not enough: Python 3.11's wait_for, inside redis-py, swallows it now
-    and then, and signs of life would go on for ever."""
-    left = {task for task in tasks if not task.done()}
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # `add` and `commit` have told it
 
 
 def _cancellations() -> int:

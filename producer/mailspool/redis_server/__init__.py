@@ -7,6 +7,7 @@ embedded.py  the embedded server: start, adopt, leave
 folder.py    is this folder fit for it?
 process.py   one server process: find, spawn, ask, end
 locks.py     file locks that survive kill -9 and fork
+tasks.py     ending background tasks for sure, although redis-py may swallow a cancellation
 
 Import from the modules: this file loads nothing.
 """

@@ -22,6 +22,7 @@ from tenacity import (
 )
 
 from mailspool.contract.talks import Line
+from mailspool.redis_server.tasks import end
 from mailspool.settings import Relay
 from mailspool_worker.classify import Context, Loss, Stage, Verdict, classify
 from mailspool_worker.events import Events
@@ -30,7 +31,6 @@ from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.takeover import OpenFailed, open_session
 from mailspool_worker.smtp.transaction import Features
-from mailspool_worker.tasks import end
 
 _TRIES = 3
 """Failed openings in a row that trip the breaker: one may be chance, two a restart."""

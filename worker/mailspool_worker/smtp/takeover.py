@@ -20,6 +20,7 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
 from mailspool.contract.talks import Line
+from mailspool.redis_server.tasks import end
 from mailspool.settings import Relay
 from mailspool_worker.classify import Loss, Stage
 from mailspool_worker.smtp.conversation import UNKNOWN, Opened, Opening, Secrets
@@ -27,7 +28,6 @@ from mailspool_worker.smtp.deadlines import Waits
 from mailspool_worker.smtp.replies import MAX_TEXT_CHARS, Reply
 from mailspool_worker.smtp.session import Session
 from mailspool_worker.smtp.transaction import Features
-from mailspool_worker.tasks import end
 
 
 class OpenFailed(Exception):  # noqa: N818 - it is caught by name in one place
