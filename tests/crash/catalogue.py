@@ -75,7 +75,7 @@ DISASTERS = (
         "redis-clock",
         "an hour ahead, an hour behind, and back: nobody loses a lease, nothing repeats, nothing waits for an hour",
         redis.clock_jumps,
-        Size(4_000, blows=4, lease_s=3.0, pace=300, ahead=1_000),
+        Size(4_000, blows=4, lease_s=3.0, pace=300),
         Size(40_000, blows=8, pace=1_000),
     ),
     Disaster(

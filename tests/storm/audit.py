@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from mailspool.contract.states import CLASSES
 from tests.storm import ops
 from tests.storm.case import Case, Step, Violation
-from tests.storm.oracles import batch, changes, feeding, operating, producing, running, spool
+from tests.storm.oracles import batch, changes, feeding, operating, producing, rewinding, running, spool
 from tests.storm.snapshot import PREFIX
 
 Kind = TypeVar("Kind")
@@ -55,6 +55,8 @@ BY_MOVE: dict[type, Judge] = dict(
         _judge(ops.Reopen, operating.reopen),
         _judge(ops.Resolve, operating.resolve),
         _judge(ops.Resume, operating.resume),
+        _judge(ops.Rewind, rewinding.rewind),
+        _judge(ops.RewindLeases, rewinding.rewind_leases),
         _judge(ops.Pause, operating.pause),
         _judge(ops.Unpause, operating.unpause),
         _judge(ops.Purge, operating.purge),

@@ -57,6 +57,12 @@ def resume(world: World) -> None:
     world.do(ops.Resume(_rather(world, [b for b, f in world.db.batches.items() if num(f, "wait_until") > world.now])))
 
 
+def rewind(world: World) -> None:
+    """Nobody has set a clock back: then it finds nothing to correct."""
+    world.do(ops.Rewind(world.any_batch()))
+    world.do(ops.RewindLeases(world.pick(CLASSES)))
+
+
 def arq_errs(world: World) -> None:
     """It loses a payload or an id; or somebody who froze tells it now of a chunk that was fed long ago."""
     c = world.pick(CLASSES)

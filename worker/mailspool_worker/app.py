@@ -46,6 +46,7 @@ from mailspool_worker.orders import Orders
 from mailspool_worker.recorder import Recorder
 from mailspool_worker.redis_wire import RedisWire, open_wire
 from mailspool_worker.refusals import Refusals
+from mailspool_worker.rewinding import rewind, was_set_back
 from mailspool_worker.routes.choice import Routes
 from mailspool_worker.routes.openings import RouteSettings
 from mailspool_worker.routes.route import Route, RouteParts
@@ -113,6 +114,8 @@ class Engine:
             await self.journal.replay(self.moves)
             await self.feeder.beat(self.fields())
             await bury_dead(self.link, self.moves, self.events)
+            if await was_set_back(self.link, self.moves.keys, self.clock.now_ms()):
+                await self._rewind()
             await self._orders.read()
             await resume_blocked(self.link, self.moves, tuple(self._slots))
         except BaseException:
@@ -150,7 +153,7 @@ class Engine:
         self._arq = arq_redis(self.link.make_pool())
         self.feeder = Feeder(
             self.moves, Waker(self._arq, keys), self.link, self.clock, self.events,
-            worker=self.name, classes=tuple(self._slots),
+            worker=self.name, classes=tuple(self._slots), rewind=self._rewind,
         )  # fmt: skip
         self.recorder.on_lost = self.feeder.doubt
         self.recorder.on_failed = self._fail
@@ -217,6 +220,9 @@ class Engine:
             if not away:
                 await self._publish_routes()
             await asyncio.sleep(1.0)
+
+    async def _rewind(self) -> None:
+        await rewind(self.link, self.moves, self.events)
 
     async def _read_orders(self) -> None:
         try:

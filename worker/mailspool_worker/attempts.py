@@ -82,7 +82,6 @@ def _deferred(previous: Outcome | None, verdict: Verdict, attempt: Attempt, poli
     attempts = (previous.attempts if previous else 0) + 1
     due_ms = next_try_ms(
         attempts,
-        _first(previous, attempt),
         attempt.now_ms,
         policy.rand(),
         schedule=policy.schedule,
@@ -106,7 +105,7 @@ def _after_a_doubt(previous: Outcome | None, verdict: Verdict, attempt: Attempt,
 
 
 def _first(previous: Outcome | None, attempt: Attempt) -> int:
-    return previous.first_ms if previous and previous.first_ms else attempt.now_ms
+    return min(previous.first_ms, attempt.now_ms) if previous and previous.first_ms else attempt.now_ms
 
 
 def _outcome(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-_JUMP_MS = 5_000
+JUMP_MS = 5_000
 """More than a slow round trip, less than a lease."""
 
 
@@ -29,14 +29,17 @@ class RedisClock:
         self.boot_s = boot
         self.jumps = 0
         """How often the clocks have parted by more than 5 s between two observations."""
+        self.set_back = 0
+        """How often it was Redis' clock that went back (or this host's boot clock that ran away)."""
         self._offset_ms = 0.0
         self._known = False
 
     def observe(self, now_ms: int) -> None:
         """Takes Redis' own `now`, as a script has answered it."""
         offset = now_ms - self.boot_s() * 1000
-        if self._known and abs(offset - self._offset_ms) > _JUMP_MS:
+        if self._known and abs(offset - self._offset_ms) > JUMP_MS:
             self.jumps += 1
+            self.set_back += offset < self._offset_ms
         self._offset_ms = offset
         self._known = True
 

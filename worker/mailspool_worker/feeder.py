@@ -2,7 +2,8 @@
 
 After a clock jump, a gap in which this process saw no Redis, or a lost connection (Redis may have been started again
 from an older file), nobody is swept or expired for one lease time, and the leases of this process are renewed first:
-whoever lives gets the chance to say so. Both loops outlive everything that redis-py raises.
+whoever lives gets the chance to say so. After Redis' clock was set back, what lies in the old time is corrected
+(rewinding.py). Both loops outlive everything that redis-py raises.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Feeder:
         *,
         worker: str,
         classes: Sequence[Class],
+        rewind: Callable[[], Awaitable[None]],
     ) -> None:
         self._moves = moves
         self._waker = waker
@@ -54,6 +56,9 @@ class Feeder:
         self._quiet_until_s = 0.0
         self._in_doubt = False
         self._jumps_seen = 0
+        self._rewind = rewind
+        self._rewinds = clock.set_back
+        self._rewind_again = False
         self._last_tick_s: float | None = None
 
     # -- feeding
@@ -103,12 +108,22 @@ class Feeder:
             self._in_doubt = False
             self._quiet_until_s = self._clock.boot_s() + LEASE_MS / 1000
             await renew()
+        await self._rewind_if_set_back()
         if self._clock.boot_s() >= self._quiet_until_s:
             for class_ in self._classes:
                 await self._moves.sweep(class_)
             await self._expire()
         for class_ in self._classes:
             await self.feed(class_)
+
+    async def _rewind_if_set_back(self) -> None:
+        """At once, and again when the quiet time is over: until then others may have written in the old time."""
+        if self._rewinds != self._clock.set_back:
+            await self._rewind()
+            self._rewinds, self._rewind_again = self._clock.set_back, True
+        elif self._rewind_again and self._clock.boot_s() >= self._quiet_until_s:
+            await self._rewind()
+            self._rewind_again = False
 
     async def run(
         self, fields: Callable[[], Mapping[str, Arg]], renew: Callable[[], Awaitable[None]], ticked: asyncio.Event

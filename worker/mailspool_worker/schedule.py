@@ -54,7 +54,6 @@ DEFAULT_SCHEDULE: Final = Schedule((300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_
 
 def next_try_ms(
     attempts: int,
-    first_ms: int,
     now_ms: int,
     rand: float,
     *,
@@ -66,8 +65,7 @@ def next_try_ms(
     """When to try again after `attempts` counted attempts, or None if that is not before the deadline.
 
     None does not end the message: nothing is tried any more, and the batch's deadline closes it as expired.
-    `rand` lies in [0, 1), `jitter` is the share of the wait that it may add. A clock that was set back below the
-    first try (`first_ms`) does not bring the next one forward.
+    `rand` lies in [0, 1), `jitter` is the share of the wait that it may add.
     """
     if not 0.0 <= rand < 1.0:
         raise ValueError(f"rand must lie in [0, 1), not {rand}")
@@ -77,7 +75,7 @@ def next_try_ms(
     if step_s is None:
         return None
     wait_s = step_s if min_delay_s is None else max(step_s, min_delay_s)
-    at_ms = max(now_ms, first_ms) + _ceil_ms(wait_s * (1.0 + jitter * rand))
+    at_ms = now_ms + _ceil_ms(wait_s * (1.0 + jitter * rand))
     return at_ms if at_ms < expires_ms else None
 
 

@@ -53,7 +53,8 @@ class Keys:
 
     @property
     def chores(self) -> str:
-        """hash: `erased` since the append-only file was written anew, and when that was (`rewritten`)."""
+        """hash: `erased` since the append-only file was written anew, when that was (`rewritten`); `audited`: the last
+        audit; `clock`: when a worker last said farewell."""
         return f"{self.prefix}:chores"
 
     def later(self, class_: Class) -> str:

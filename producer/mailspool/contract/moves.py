@@ -360,6 +360,14 @@ class Moves:
     async def sweep(self, class_: Class, *, now_ms: int = 0) -> int:
         return _int(await self._call("sweep", class_, now_ms=now_ms))
 
+    async def rewind(self, b: str, start: int, *, now_ms: int = 0) -> int:
+        """After Redis' clock was set back. The next start, or -1: all of it was looked at."""
+        return _int(await self._call("rewind", b, start, now_ms=now_ms))
+
+    async def rewind_leases(self, class_: Class, *, now_ms: int = 0) -> int:
+        """How many were corrected; 0 when nothing is left to correct."""
+        return _int(await self._call("rewind_leases", class_, now_ms=now_ms))
+
     async def purge(self, b: str, *, now_ms: int = 0) -> str:
         return _text(await self._call("purge", b, now_ms=now_ms))
 

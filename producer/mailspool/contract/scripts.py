@@ -43,6 +43,8 @@ NAMES = (
     "reopen",
     "resolve",
     "resume",
+    "rewind",
+    "rewind_leases",
     "send1",
     "settle",
     "status",

@@ -91,10 +91,7 @@ async def forgets_arq(stage: Stage) -> None:
 
 
 async def clock_jumps(stage: Stage) -> None:
-    """Redis' wall clock: an hour ahead at once, and back; an hour behind, and back.
-
-    The short edition queues everything before the first jump, the full one meanwhile, too.
-    """
+    """Redis' wall clock: an hour ahead at once, and back; an hour behind, and back. Producers queue meanwhile."""
     clock = WrongClock(stage.folder)
     stage.own_server(env=clock.worn())
     await stage.begin()
@@ -103,8 +100,6 @@ async def clock_jumps(stage: Stage) -> None:
         at_ms = now_ms()
         clock.set((3600, 0, -3600, 0)[blow % 4])
         stage.struck("redis' clock jumps", at_ms)
-        # Between two jumps the workers must have beaten, and what was put off for a second must have come: a clock that
-        # is ahead for less leaves batches behind that wait until it is there again.
         await passing(1.6, "the new time is known everywhere")
 
 

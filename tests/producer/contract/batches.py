@@ -99,16 +99,20 @@ def running(world: World, rows: int = 2, **given: Arg) -> Run:
 
 def record(world: World, run: Run, *outcomes: tuple[int, str, int] | tuple[int, str]) -> tuple[int, ...]:
     """(index, letter[, time]) each; "" takes a claim back. Answers what was refused."""
-    told = world.do(ops.Record(((*run.ref, tuple(map(_packed, [(*one, world.now)[:3] for one in outcomes]))),)))
+    told = world.do(
+        ops.Record(
+            ((*run.ref, tuple(map(_packed, [(*one, world.now)[:3] for one in outcomes], [world.now] * len(outcomes)))),)
+        )
+    )
     return told[0].refused
 
 
-def _packed(one: tuple[object, ...]) -> tuple[int, bytes]:
+def _packed(one: tuple[object, ...], now_ms: int) -> tuple[int, bytes]:
     i, letter, at_ms = one
     assert isinstance(i, int)
     assert isinstance(letter, str)
     assert isinstance(at_ms, int)
-    return i, outcome(letter, at_ms, 1, at_ms) if letter else b""
+    return i, outcome(letter, at_ms, 1, now_ms) if letter else b""
 
 
 def settle(world: World, run: Run, later_ms: int = 0, why: str = "", scope: str = "chunk") -> str:

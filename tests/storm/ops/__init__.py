@@ -18,6 +18,8 @@ from tests.storm.ops.operating import (
     Reopen,
     Resolve,
     Resume,
+    Rewind,
+    RewindLeases,
     Status,
     Unpause,
 )
@@ -67,6 +69,8 @@ __all__ = [
     "Reopen",
     "Resolve",
     "Resume",
+    "Rewind",
+    "RewindLeases",
     "SendOne",
     "Settle",
     "SignOfLife",

@@ -67,6 +67,26 @@ class Resolve(Counting):
 
 
 @dataclass(frozen=True)
+class Rewind(Op[int]):
+    """Sent again, it goes on with the next slice."""
+
+    b: str
+    start: int = 0
+    REPEATABLE = False
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.rewind(self.b, self.start, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
+class RewindLeases(Op[int]):
+    c: Class
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.rewind_leases(self.c, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
 class Resume(Counting):
     b: str
 

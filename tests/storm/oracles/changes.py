@@ -25,8 +25,8 @@ EDGES: dict[tuple[str, str], tuple[type, ...]] = {
     ("live", "closed"): (ops.Close,),
     ("held", "closed"): (ops.Close,),
     ("closing", "closed"): (ops.Settle, ops.Sweep),
-    ("live", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume),  # Resume: a zombie may have sent what waited
-    ("held", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume),
+    ("live", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume, ops.Rewind),  # a zombie may have sent what waited
+    ("held", "done"): (ops.Settle, ops.Sweep, ops.Lease, ops.Resume, ops.Rewind),
     ("done", "live"): (ops.Commit, ops.Reopen),
     ("done", "purging"): (ops.Purge,),
     ("closed", "purging"): (ops.Purge,),
@@ -77,6 +77,8 @@ def _may_change(case: Case, k: str, old: str | None, new: str | None) -> bool:
             return any((group[0], group[1]) == here for group in op.groups)
         case ops.Reopen():
             return (op.b, op.k) == here and was in op.letters and is_ == "d"
+        case ops.Rewind():
+            return op.b == case.b and was == is_ == "d"
         case ops.Resolve():
             return (op.b, op.k) == here and was == "u" and is_ == op.letter
         case ops.Settle():
@@ -135,6 +137,8 @@ def waiting_ends_by_itself(case: Case) -> None:
         resumed = isinstance(op, ops.Resume) and case.before["wait_why"] == "closed"
         must(resumed or case.state in AT_REST, "a wait was forgotten", case.b)
         return
+    if isinstance(op, ops.Rewind):
+        return
     must(isinstance(op, ops.Settle) and op.why and op.scope == "batch", "a wait from nowhere", case.b)
     if isinstance(op, ops.Settle):
         must(after == max(before, later_of(op, case.step.now)), "wait_until", case.b, after - case.step.now)
@@ -158,6 +162,9 @@ def started_is_the_first_lease(case: Case) -> None:
     before, after = case.before.get("started"), case.fields.get("started")
     if before != after:
         leased = isinstance(case.step.op, ops.Lease) and isinstance(case.step.answer, Leased)
+        if isinstance(case.step.op, ops.Rewind) and before is not None and int(before) > case.step.now:
+            must(num(case.fields, "started") == case.step.now, "started", case.b)
+            return
         must(before is None and leased and num(case.fields, "started") == case.step.now, "started", case.b)
 
 

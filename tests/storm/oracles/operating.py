@@ -183,7 +183,7 @@ def no_other_move_touches(step: Step) -> None:
         must(step.pre == step.post, "a question changed something", step.op)
     if not isinstance(step.op, ops.Pause | ops.Unpause):
         must(step.pre.hash("paused") == step.post.hash("paused"), "paused by another move", step.op)
-    if not isinstance(step.op, ops.Beat | ops.Bury | ops.Leave):
+    if not isinstance(step.op, ops.Beat | ops.Bury | ops.Leave | ops.RewindLeases):
         must(step.pre.scores("workers") == step.post.scores("workers"), "the workers changed", step.op)
     if not isinstance(step.op, ops.Bounce):
         for name in ("suppressed", "suspects"):
