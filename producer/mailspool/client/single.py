@@ -36,8 +36,7 @@ async def send_copies(
     row_bytes = sum(len(row) for _, row in copies)
     if blob_bytes <= _INLINE_BLOBS and len(copies) <= CHUNK_SIZE:
         await connection.require_room_for_one(blob_bytes + row_bytes)
-        batch = new_batch_id()
-        if await _send1(connection, terms, spec, blobs, copies, batch):
+        if batch := await _send1(connection, terms, spec, blobs, copies):
             return Receipt(batch, terms.class_, terms.name, terms.key or None, added=len(copies))
     async with uploading(connection, terms, spec, blobs) as upload:
         await upload.begin(row_bytes)
@@ -56,27 +55,24 @@ async def _send1(
     spec: Spec,
     blobs: Mapping[str, bytes],
     copies: Sequence[Copy],
-    batch: str,
-) -> bool:
-    """False if the key is taken: then begin decides."""
-    answer = await connection.moves.send1(
-        batch,
-        new_upload_id(),
-        terms.key,
-        encode_spec(spec),
-        blobs,
-        copies,
-        terms.fields(key_digest(spec)),
-        grace_ms=SEND1_GRACE_MS,
-    )
+) -> str:
+    """The batch; nothing if the key is taken: then begin decides."""
+    u, packed, fields = new_upload_id(), encode_spec(spec), terms.fields(key_digest(spec))
+    while True:
+        batch = new_batch_id()
+        answer = await connection.moves.send1(
+            batch, u, terms.key, packed, blobs, copies, fields, grace_ms=SEND1_GRACE_MS
+        )
+        if answer.kind != "NAMED":
+            break
     if answer.kind == "EXPIRED":
         raise InputError("the mail would have expired before it was queued; nothing was queued.")
     if answer.kind == "KEY":
-        return False
+        return ""
     if answer.kind != "OK":
         raise AssertionError(f"send1 answered {answer.kind}")
     connection.wake(terms.class_, answer.ids, answer.now_ms)
-    return True
+    return batch
 
 
 def copies_of(envelope: Envelope, content: Compiled, max_bytes: int) -> list[Copy]:

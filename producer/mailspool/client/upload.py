@@ -64,7 +64,7 @@ class Receipt:
 
 
 def new_batch_id() -> str:
-    """`b` and 45 random bits: a million batches collide with a chance of one in 70."""
+    """`b` and 45 random bits. A name that is taken is refused (NAMED): a million single mails a day meet one a week."""
     return "b" + "".join(secrets.choice(_CROCKFORD) for _ in range(9))
 
 
@@ -127,9 +127,12 @@ class Upload:
             begin = self._moves.begin(candidate, self._u, self._terms.key, spec, fields)
             self._beginning = asyncio.create_task(begin, name="upload begins")
             begun = await asyncio.shield(self._beginning)  # its answer is what giving up needs
-            if begun.kind != "WAIT":
+            if begun.kind == "NAMED":
+                candidate = new_batch_id()
+            elif begun.kind == "WAIT":
+                await asyncio.sleep(_ASK_AGAIN_S)
+            else:
                 break
-            await asyncio.sleep(_ASK_AGAIN_S)
         if begun.kind == "CONFLICT":
             raise await self._conflict(begun)
         if begun.kind == "CLOSED":

@@ -46,7 +46,7 @@ class RedisCaller:
 
 
 class Begun(NamedTuple):
-    """kind LOAD (base = first chunk number), WAIT, TAKEN, CONFLICT, CLOSED (verdict)."""
+    """kind LOAD (base = first chunk number), WAIT, TAKEN, CONFLICT, CLOSED (verdict), NAMED (b is taken)."""
 
     kind: str
     batch: str = ""
@@ -64,7 +64,7 @@ class Loaded(NamedTuple):
 
 
 class Sent1(NamedTuple):
-    """kind OK (ids for arq), KEY, EXPIRED."""
+    """kind OK (ids for arq), KEY, EXPIRED, NAMED (b is taken)."""
 
     kind: str
     ids: tuple[str, ...] = ()

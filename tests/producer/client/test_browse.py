@@ -49,6 +49,18 @@ async def test_a_prefix_of_several_is_told(spool: Spool, monkeypatch: pytest.Mon
         await spool.batch("b0000")
 
 
+async def test_a_name_that_is_taken_is_not_given_twice(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are drawn by chance: a second mail of the same name would take the place of the first."""
+    names = iter(["bsame", "bsame", "bother", "bsame", "bthird"])
+    for user in ("single", "upload"):
+        monkeypatch.setattr(f"mailspool.client.{user}.new_batch_id", lambda: next(names))
+    other = HELLO.replace(to="other@x.test")
+    made = [await spool.send(HELLO), await spool.send(other), await spool.send_batch(NEWS, ROWS)]
+    assert [batch.id for batch in made] == ["bsame", "bother", "bthird"]
+    assert [m.recipient async for m in made[1].messages()] == ["other@x.test"]
+    assert [m.recipient async for m in made[0].messages()] != ["other@x.test"]
+
+
 async def test_batches_come_latest_first(spool: Spool) -> None:
     made = [(await spool.send(HELLO)).id for _ in range(5)]
     connection = await spool.connection()

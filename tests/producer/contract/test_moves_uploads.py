@@ -53,6 +53,13 @@ def test_a_silent_adder_loses_its_place(world: World, silent_ms: int, kind: str)
     assert begin(world, "u3", "A").kind == kind
 
 
+@pytest.mark.parametrize("key", ["", "A", "B"])
+def test_a_name_that_is_taken_overwrites_nothing(world: World, key: str) -> None:
+    commit(world, "u1", [names(2)], "A")
+    op = ops.Begin("b1", "u2", key, SPECS["D"], fields_of(world, "bulk", "D"))
+    assert world.do(op) == Begun("NAMED")
+
+
 def test_a_sign_of_life_keeps_the_key(world: World) -> None:
     begin(world, "u1", "A")
     world.now += UPLOAD_SILENT_MS - 1
@@ -290,6 +297,14 @@ def test_a_single_mail_with_a_known_key_goes_by_begin(world: World) -> None:
     assert send1(world, 2, "A") == Sent1("KEY")
     begin(world, "u3", "B")
     assert send1(world, 4, "B") == Sent1("KEY")
+
+
+def test_a_single_mail_overwrites_no_other_batch(world: World) -> None:
+    assert send1(world, 1, "").kind == "OK"
+    fields = fields_of(world, "transactional", "D")
+    pairs = ((b"other", row_of("other")),)
+    assert world.do(ops.SendOne("b1", "u2", "", SPECS["D"], {}, pairs, fields)) == Sent1("NAMED")
+    assert world.do(ops.SendOne("b1", "u2", "C", SPECS["D"], {}, pairs, fields)) == Sent1("NAMED")
 
 
 @pytest.mark.parametrize(("left_ms", "kind"), [(1, "OK"), (0, "EXPIRED"), (-1, "EXPIRED")])

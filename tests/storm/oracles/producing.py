@@ -22,7 +22,11 @@ def _expected_begin(op: ops.Begin, step: Step) -> Begun:
         mine = db.batch(upload["batch"]).get("upload") == op.u
         return Begun("LOAD", upload["batch"], int(upload["base"])) if mine else Begun("TAKEN")
     current = db.text(f"key:{op.key}") if op.key else None
-    if any(op.u in db.hash(f"uploads:{b}") for b in (op.b, current)):
+    if op.u in db.hash(f"uploads:{op.b}"):
+        return Begun("TAKEN")
+    if db.batch(op.b):
+        return Begun("NAMED")
+    if op.u in db.hash(f"uploads:{current}"):
         return Begun("TAKEN")
     if current is None:
         return Begun("LOAD", op.b, 0)
@@ -140,6 +144,8 @@ def send1(op: ops.SendOne, step: Step) -> None:
     again = op.u in db.hash(f"uploads:{op.b}")
     if not again and op.key and db.text(f"key:{op.key}") is not None:
         must(answer == Sent1("KEY"), "send1 over a key", answer)
+    elif not again and db.batch(op.b):
+        must(answer == Sent1("NAMED"), "send1 over another batch", answer)
     elif not again and (start + lifetime if lifetime else int(op.fields["expires"])) <= step.now:
         must(answer == Sent1("EXPIRED"), "send1 past its deadline", answer)
     else:

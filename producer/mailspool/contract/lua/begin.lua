@@ -1,5 +1,6 @@
 -- begin b u key spec [field value]... : reserve the right to load and commit.
--- Answers {LOAD, batch, first chunk number} | {WAIT} | {TAKEN} | {CONFLICT, batch} | {CLOSED, verdict, batch}.
+-- Answers {LOAD, batch, first chunk number} | {WAIT} | {TAKEN} | {CONFLICT, batch} | {CLOSED, verdict, batch} | {NAMED}: b
+-- is the name of another batch, which would be lost; the producer thinks of a new one.
 local u, key, spec = ARGV[3], ARGV[4], ARGV[5]
 local U = P..'upload:'..u
 local fields, given = {}, {}
@@ -11,6 +12,7 @@ if call('EXISTS', U) == 1 then                        -- the same call again
   return {'LOAD', b, tonumber(call('HGET', U, 'base'))}
 end
 if call('HEXISTS', P..'uploads:'..b, u) == 1 then return {'TAKEN'} end
+if call('EXISTS', B) == 1 then return {'NAMED'} end
 local function reserve(base)
   call('HSET', U, 'batch', b, 'base', base, 'rows', 0, 'known', 0); call('ZADD', P..'loading', now, u)
   return {'LOAD', b, base}

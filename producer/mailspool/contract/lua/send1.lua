@@ -1,12 +1,13 @@
 -- send1 b u key spec grace nblobs [sha bytes]... nrows [id row]... [field value]...
 -- A single mail (or one chunk of copies): begin, load, commit and the ordinary feed in one round trip.
--- Answers {OK, ids to wake, now} | {KEY} (the producer goes by begin) | {EXPIRED}.
+-- Answers {OK, ids to wake, now} | {KEY} (the producer goes by begin) | {EXPIRED} | {NAMED} (b is another batch's name).
 local u, key, spec, grace = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 if call('HEXISTS', P..'uploads:'..b, u) == 1 then     -- the same call again
   local run = call('HGET', RUN, '0')
   return {'OK', run and run:sub(1, 4) == 'fed:' and {P..b..':0:'..run:sub(5)} or {}, now}
 end
 if key ~= '' and call('EXISTS', P..'key:'..key) == 1 then return {'KEY'} end
+if call('EXISTS', B) == 1 then return {'NAMED'} end
 local blobs, at_arg = {}, 8
 for _ = 1, tonumber(ARGV[7]) do blobs[#blobs + 1] = {ARGV[at_arg], ARGV[at_arg + 1]}; at_arg = at_arg + 2 end
 local n = tonumber(ARGV[at_arg]); at_arg = at_arg + 1
