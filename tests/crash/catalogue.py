@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.crash.disasters import others, redis, space, workers
+from tests.crash.disasters import others, redis, space, stops, workers
 from tests.crash.stage import Size, Stage
 
 SHORT_LEASE_S = 1.5
@@ -49,6 +49,20 @@ DISASTERS = (
         workers.held_storm,
         Size(1_200, blows=3, lease_s=SHORT_LEASE_S, pace=600, on_uncertain="hold"),
         Size(200_000, blows=120, pace=450, rows=500, drain_s=900, on_uncertain="hold"),
+    ),
+    Disaster(
+        "rolling-restart",
+        "two workers at full speed, SIGTERM to one after the other: never 2 s without a record, no repeat, 1 attempt",
+        stops.rolling,
+        Size(8_000, blows=2, lease_s=SHORT_LEASE_S, ahead=1_000),
+        Size(300_000, blows=20, rows=500, ahead=1_000, gap_limit_s=2.0, drain_s=600),
+    ),
+    Disaster(
+        "worker-stopped",
+        "SIGTERM at full speed: gone within stop_timeout, everything recorded, no repeat, 1 attempt",
+        stops.stopped,
+        Size(4_000, lease_s=SHORT_LEASE_S, ahead=1_000, away_s=0.5),
+        Size(40_000, rows=500, ahead=1_000, away_s=10.0),
     ),
     Disaster(
         "redis-unreachable",

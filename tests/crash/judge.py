@@ -4,11 +4,14 @@ It imports the standard library alone, and nothing of the queue's code. It reads
 
 receiver*.jsonl     the receivers' logs: one line an event, with the reply (a receipt: a dot that was not refused)
 told-*.jsonl        what the producers asked for, and what they were told
-                    {"asked": KEY, "order": LOCAL-PART, "rows": N}, then {"acknowledged": KEY} or {"given_up": KEY}
-accounts.jsonl      what the queue says: {"key", "status": {...}, "messages": [[recipient, state], ...]}
+                    {"asked": KEY, "order": LOCAL-PART, "rows": N}, then {"acknowledged": KEY, "at_ms"} or
+                    {"given_up": KEY}
+accounts.jsonl      what the queue says: {"key", "status": {...}, "messages": [[recipient, state, attempts], ...]}
 blows.jsonl         when which blow fell: {"what", "at_ms", "until_ms", "receivers": [...], "doubt": [...] or null,
                     "repeats": bool, "fresh": bool}
-expect.json         {"states", "again_limit_s"}: which ends a mail may have besides sent; how soon mail goes again
+expect.json         {"states", "again_limit_s"}: which ends a mail may have besides sent; how soon mail goes again;
+                    {"attempts", "gap_limit_s"} or null: how many a sent mail has; how long nothing may come while
+                    something acknowledged waits
 
 A repeat is allowed where a blow may cause repeats at all, for the last mail of each session that the blow met, once;
 `doubt` narrows that to the mails whose outcome was not recorded then. A verdict's fields are the table's columns.
@@ -46,6 +49,8 @@ class Verdict:
     accounts: str = "add up"
     again_s: float = 0.0
     """p99 of the time from a blow's end to the next mail over a new session (`fresh`) or any session."""
+    gap_s: float = 0.0
+    """The longest time without a mail while something that was acknowledged had not come."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -197,6 +202,8 @@ def judge(folder: Path) -> Verdict:
     may = sum((allowed(blow, received) for blow in blows), Counter[str]())
     _repeats(received, times, may, verdict)
     _again([again_s(blow, received) for blow in blows], expect["again_limit_s"], verdict)
+    _attempts(folder, expect.get("attempts"), verdict)
+    _gap(folder, told, received, expect.get("gap_limit_s"), verdict)
     return verdict
 
 
@@ -208,11 +215,11 @@ def _accounts(folder: Path, told: Told, times: Counter[str], ends: set[str], ver
     for account in lines(folder / "accounts.jsonl"):
         key, status = str(account["key"]), cast("Record", account["status"])
         keys.add(key)
-        messages = cast("list[list[str]]", account["messages"])
-        counted = Counter(state for _, state in messages)
+        messages = cast("list[tuple[str, str, int]]", account["messages"])
+        counted = Counter(state for _, state, _ in messages)
         if any(counted[name] != status[name] for name in OUTCOMES) or len(messages) != status["total"]:
             wrong.append(f"{key}: status says {status}, its messages {dict(counted)}")
-        states.update((recipient, state) for recipient, state in messages)
+        states.update((recipient, state) for recipient, state, _ in messages)
     if missing := told.keys - keys:
         wrong.append(f"{len(missing)} acknowledged uploads have no account, as {min(missing)}")
     strange = Counter(state for state in states.values() if state not in ends)
@@ -260,6 +267,43 @@ def _again(found: list[float | None], limit_s: float, verdict: Verdict) -> None:
     verdict.again_s = p99([seconds for seconds in found if seconds is not None])
     if verdict.again_s > limit_s:
         verdict.faults.append(f"going again took {verdict.again_s:.1f} s (p99), and {limit_s:g} s are promised")
+
+
+def _attempts(folder: Path, wanted: int | None, verdict: Verdict) -> None:
+    """A mail that was given back before its body went out has not been tried."""
+    if wanted is None:
+        return
+    told = (cast("list[tuple[str, str, int]]", account["messages"]) for account in lines(folder / "accounts.jsonl"))
+    strange = Counter(tries for messages in told for _, state, tries in messages if state == "sent" and tries != wanted)
+    if strange:
+        verdict.faults.append(f"sent, but not with {wanted} attempts: {strange.total()}, as with {min(strange)}")
+
+
+def longest_gap_s(queued: Iterable[tuple[int, int]], receipts: Iterable[int]) -> float:
+    """`queued`: when how many mails were acknowledged. Counts from the last mail, or from when one waits again."""
+    steps = sorted([*queued, *((at_ms, -1) for at_ms in receipts)])
+    waiting, since_ms, longest_ms = 0, 0, 0
+    for at_ms, change in steps:
+        if waiting > 0 and change < 0:
+            longest_ms = max(longest_ms, at_ms - since_ms)
+        if change < 0 or waiting <= 0:
+            since_ms = at_ms
+        waiting += change
+    return longest_ms / 1000
+
+
+def _gap(folder: Path, told: Told, received: Received, limit_s: float | None, verdict: Verdict) -> None:
+    if limit_s is None:
+        return
+    rows = Counter(told.acknowledged.values())
+    said = [line for path in folder.glob("told-*.jsonl") for line in lines(path) if "acknowledged" in line]
+    queued = {str(line["acknowledged"]): number(line, "at_ms") for line in reversed(said)}
+    receipts = [receipt.at_ms for receipt in received.receipts()]
+    verdict.gap_s = longest_gap_s([(at_ms, rows[key]) for key, at_ms in queued.items()], receipts)
+    if verdict.gap_s >= limit_s:
+        verdict.faults.append(
+            f"nothing came for {verdict.gap_s:.1f} s while mail was queued; {limit_s:g} s are promised"
+        )
 
 
 COLUMNS = ("disaster", "mails", "blows", "lost", "repeats allowed/seen", "unasked", "uncertain", "accounts")

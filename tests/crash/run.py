@@ -34,4 +34,6 @@ async def play(disaster: Disaster, folder: Path, size: Size, seed: int | None = 
         verdict.faults += stage.faults
         if size.on_uncertain == "hold" and verdict.repeats:
             verdict.faults.append(f"{verdict.repeats} repeats, and hold promises none")
+        if size.gap_limit_s is not None:
+            stage.figures["longest time without a mail"] = f"{verdict.gap_s:.2f} s"
         return Played(verdict, seed, stage.figures)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ class Size:
     away_s: float = 6.0
     drain_s: float = 120.0
     on_uncertain: OnUncertain = "resend"
+    gap_limit_s: float | None = None
+    """How long nothing may come while mail is queued. The short editions' machine may be busy with something else."""
 
 
 @dataclass
@@ -58,6 +61,8 @@ class Stage:
     producers: list[Background] = field(default_factory=list)
     ends: set[str] = field(default_factory=set)
     again_limit_s: float = 30.0
+    attempts: int | None = None
+    """That each sent mail must have."""
     faults: list[str] = field(default_factory=list)
     figures: dict[str, object] = field(default_factory=dict)
     rest: ExitStack = field(default_factory=ExitStack)
@@ -210,6 +215,18 @@ class Stage:
         await self.work(number)
         self.fresh[number] = True
 
+    async def stop_worker(self, number: int, moment: float = 0.0) -> float:
+        """SIGTERM; it must leave within its `stop_timeout`, with 0. Answers how many seconds that took."""
+        worker, limit_s = self.workers[number], self.ground.settings().stop_timeout.total_seconds()
+        at_ms, asked_s = now_ms(), time.monotonic()
+        worker.send(signal.SIGTERM)
+        await until(lambda: not worker.alive, f"{worker.name} leaves", limit_s=limit_s)
+        took_s = time.monotonic() - asked_s
+        if worker.wait() != 0:
+            self.faults.append(f"{worker.name} exited with {worker.wait()}: {worker.words()[-300:]}")
+        self.struck("worker stopped", at_ms)
+        return took_s
+
     async def freeze_worker(self, number: int) -> tuple[int, list[str]]:
         """SIGSTOP; when, and what it held."""
         at_ms = now_ms()
@@ -253,7 +270,8 @@ class Stage:
         self.faults += [
             f"{worker.name} exited: {worker.words()[-300:]}" for worker in self.workers.values() if not worker.alive
         ]
-        expect = {"states": sorted(self.ends), "again_limit_s": self.again_limit_s}
+        expect = {"states": sorted(self.ends), "again_limit_s": self.again_limit_s, "attempts": self.attempts}
+        expect["gap_limit_s"] = self.size.gap_limit_s
         (self.folder / "expect.json").write_text(json.dumps(expect))
         (self.folder / "blows.jsonl").touch()
         spool = await self.opened()
@@ -269,7 +287,7 @@ class Stage:
         except MailspoolError as error:
             self.faults.append(f"{key} is not done within {self.size.drain_s:g} s: {error}")
             status = await batch.status()
-        messages = [[message.recipient, message.state] async for message in batch.messages()]
+        messages = [[message.recipient, message.state, message.attempts] async for message in batch.messages()]
         write(json.dumps({"key": key, "status": status.to_dict(), "messages": messages}) + "\n")
 
     def loading(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import judge as judging
-from tests.crash.judge import Verdict, judge, recipients, table
+from tests.crash.judge import Verdict, judge, longest_gap_s, recipients, table
 
 ROWS = 4
 NAMES = list(recipients("north1", ROWS))
@@ -41,18 +41,24 @@ class History:
         self.folder = folder
         self.log: list[dict[str, object]] = [dot(name, 100 * n) for n, name in enumerate(NAMES, 1)]
         self.states = ["sent"] * ROWS
+        self.attempts = [1] * ROWS
         self.blows: list[dict[str, object]] = []
-        self.told: list[dict[str, object]] = [{"asked": "k", "order": "north1", "rows": ROWS}, {"acknowledged": "k"}]
+        self.told: list[dict[str, object]] = [
+            {"asked": "k", "order": "north1", "rows": ROWS},
+            {"acknowledged": "k", "at_ms": 50},
+        ]
         self.ends: list[str] = []
+        self.expects: dict[str, object] = {}
 
     def judged(self) -> Verdict:
         write(self.folder / "receiver0.jsonl", self.log)
         write(self.folder / "told-north.jsonl", self.told)
         write(self.folder / "blows.jsonl", self.blows)
         status = {name: self.states.count(name) for name in judging.OUTCOMES} | {"total": len(self.states)}
-        messages = [list(pair) for pair in zip(NAMES, self.states, strict=True)]
+        messages = [list(told) for told in zip(NAMES, self.states, self.attempts, strict=True)]
         write(self.folder / "accounts.jsonl", [{"key": "k", "status": status, "messages": messages}])
-        (self.folder / "expect.json").write_text(json.dumps({"states": self.ends, "again_limit_s": 30}))
+        expect = {"states": self.ends, "again_limit_s": 30, **self.expects}
+        (self.folder / "expect.json").write_text(json.dumps(expect))
         return judge(self.folder)
 
 
@@ -161,6 +167,38 @@ def test_going_again_too_late(history: History) -> None:
     verdict = history.judged()
     assert verdict.again_s == 40.0
     assert not verdict.good
+
+
+def test_a_counted_attempt_of_what_was_given_back(history: History) -> None:
+    history.attempts[1] = 2
+    assert history.judged().good
+    history.expects = {"attempts": 1}
+    assert any("not with 1 attempts: 1, as with 2" in fault for fault in history.judged().faults)
+
+
+def test_nothing_came_while_mail_was_queued(history: History) -> None:
+    history.log[3] = dot(NAMES[3], 2_300)
+    history.expects = {"gap_limit_s": 2}
+    verdict = history.judged()
+    assert verdict.gap_s == 2.0
+    assert not verdict.good
+    history.log[3] = dot(NAMES[3], 2_299)
+    assert history.judged().good
+
+
+@pytest.mark.parametrize(
+    ("queued", "receipts", "longest_s"),
+    [
+        ([(0, 2)], [500, 900], 0.5),
+        ([(0, 1), (9_000, 1)], [100, 9_200], 0.2),
+        ([(0, 1), (5_000, 1), (8_000, 5)], [100, 9_000], 4.0),
+        ([(1_000, 2)], [200, 900], 0.0),
+        ([], [], 0.0),
+    ],
+    ids=["from the first on", "not while nothing waits", "more joins it", "before anybody was told", "nothing"],
+)
+def test_the_longest_gap(queued: list[tuple[int, int]], receipts: list[int], longest_s: float) -> None:
+    assert longest_gap_s(queued, receipts) == longest_s
 
 
 def test_the_table_names_every_fault(history: History) -> None:

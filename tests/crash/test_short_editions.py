@@ -16,6 +16,7 @@ from tests.support.edition import FULL, show
 TOGETHER = (
     ("storm-held", "redis-frozen", "power-cut", "hosts-clocks"),
     ("arq-forgotten", "redis-clock", "receiver-restarts"),
+    ("rolling-restart", "worker-stopped"),
 )
 """Played at once, each on its own ground: they mostly wait. Scenarios of their own play workers-killed, worker-frozen
 and Redis killed; the shortest form of the others takes a quarter of a minute and more, so only `make crash` plays them.
