@@ -1,4 +1,4 @@
-"""`python -m tests.crash.isolation [PAIRS [MAX_CHUNKS]]`: fifty relays behind one worker, one dead, one at 10 s a mail.
+"""`python -m tests.crash.isolation [PAIRS]`: fifty relays behind one worker, one dead, one at 10 s a mail.
 
 A pair is two runs: with mail for those two, and without. What is compared is the speed of the other 48, whose receivers
 are throttled so that the processor is not the limit. Prints each pair and the median; exit 1 below 95 %.
@@ -34,8 +34,6 @@ class Size:
     sessions: int = 2
     dot_delay_s: float = 0.2
     slow_s: float = 10.0
-    max_chunks: int = 200
-    """Half of it are slots for bulk. With fewer slots than relays, slots are what is measured."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ async def run(folder: Path, size: Size, *, with_bad: bool) -> Seen:
         urls = json.loads(receivers.said()[0])
         urls[DEAD] = f"smtp://127.0.0.1:{nobody.getsockname()[1]}"
         table = {f"r{n:02}": {"url": url, "max_sessions": size.sessions} for n, url in enumerate(urls)}
-        ground.shared |= {"relays": table, "max_chunks": size.max_chunks}
+        ground.shared |= {"relays": table}
         return await _mailing(ground, receivers, size, with_bad=with_bad)
 
 
@@ -107,5 +105,4 @@ def main(pairs: int, size: Size) -> int:
 
 
 if __name__ == "__main__":
-    words = [int(word) for word in sys.argv[1:]]
-    sys.exit(main(words[0] if words else 5, Size(max_chunks=words[1]) if len(words) > 1 else Size()))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, Size()))

@@ -133,6 +133,13 @@ async def test_a_tarpit_holds_sessions_but_no_job_slots(
     assert set(got(receiver).values()) == {1}
 
 
+async def test_many_relays_have_two_slots_each(make_settings: MakeSettings) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relays={f"r{n}": {"url": receiver.url} for n in range(12)})
+        async with working(settings) as engine:
+            assert engine.fields()["slots:bulk"] == 24
+
+
 async def test_a_hold_acts_at_once_and_a_release_goes_on(make_settings: MakeSettings) -> None:
     async with (
         Receiver() as receiver,

@@ -57,6 +57,8 @@ from mailspool_worker.upkeep import resume_blocked, upkeep
 
 _LEAST_SLOTS = 10
 """arq takes jobs only when it polls: slots x 100 / 0.05 s is the most mails a second of a class."""
+_SLOTS_A_RELAY = 2
+"""One that sends and one that follows: a relay that holds its slots for long must not keep them from the others."""
 _AWAY_S = 5.0
 """An answer that Redis owes for longer: sessions that hold a 354 are let go, nothing new starts."""
 _DIAL_AGAIN_S = 0.1
@@ -89,7 +91,7 @@ class Engine:
         self.ticked = asyncio.Event()
         self._relays = settings.relay_table()
         self._tls = tls
-        each = max(_LEAST_SLOTS, settings.max_chunks // 2)
+        each = max(_LEAST_SLOTS, _SLOTS_A_RELAY * len(self._relays), settings.max_chunks // 2)
         self._slots: dict[Class, int] = dict.fromkeys(classes, each)
         self._stopping = False
         self._identity = identity()

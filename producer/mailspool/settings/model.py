@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     processes: Annotated[Count | Literal["auto"], BeforeValidator(checks.processes)] = Field(
         1, description="not used yet: start more workers instead, one process each"
     )
-    max_chunks: Count = Field(20, description="chunks in work in one process")
+    max_chunks: Count = Field(20, description="chunks in work in one process; never fewer than 4 a relay")
     stop_timeout: Duration = Field(timedelta(seconds=25), description="below Kubernetes' 30 s and systemd's 90 s")
     max_sessions: Count = Field(
         20, description="to one relay from one process; Postfix allows a client 50; learned down"

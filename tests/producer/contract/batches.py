@@ -99,11 +99,8 @@ def running(world: World, rows: int = 2, **given: Arg) -> Run:
 
 def record(world: World, run: Run, *outcomes: tuple[int, str, int] | tuple[int, str]) -> tuple[int, ...]:
     """(index, letter[, time]) each; "" takes a claim back. Answers what was refused."""
-    told = world.do(
-        ops.Record(
-            ((*run.ref, tuple(map(_packed, [(*one, world.now)[:3] for one in outcomes], [world.now] * len(outcomes)))),)
-        )
-    )
+    packed = tuple(_packed((*one, world.now)[:3], world.now) for one in outcomes)
+    told = world.do(ops.Record(((*run.ref, packed),)))
     return told[0].refused
 
 
