@@ -9,6 +9,7 @@ import asyncio
 import os
 import pickle
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -41,6 +42,11 @@ STRAY_INDEXES: dict[str, Spoil] = {
 BROKEN_RECORDS: dict[str, Spoil] = {
     "the batch is gone": (("DEL", "ms:batch:{b}"),),
     "the batch is no hash": (("DEL", "ms:batch:{b}"), ("SET", "ms:batch:{b}", "x")),
+    "the batch is no hash, past its deadline": (
+        ("DEL", "ms:batch:{b}"),
+        ("SET", "ms:batch:{b}", "x"),
+        ("ZADD", "ms:deadline", 1, "{b}"),
+    ),
     "no record version": (("HDEL", "ms:batch:{b}", "v"),),
     "no class": (("HDEL", "ms:batch:{b}", "class"),),
     "no creation time": (("HDEL", "ms:batch:{b}", "created"),),
@@ -91,6 +97,18 @@ async def test_a_stray_name_in_an_index_stops_nobody(tmp_path: Path, case: str) 
 @pytest.mark.parametrize("case", BROKEN_RECORDS)
 async def test_a_batch_with_broken_records_stops_no_other(tmp_path: Path, case: str) -> None:
     await others_are_sent(tmp_path, BROKEN_RECORDS[case])
+
+
+async def test_deadlines_of_nobody_keep_no_batch_from_expiring(tmp_path: Path) -> None:
+    async with Receiver() as receiver:
+        settings = Settings(data_dir=tmp_path / "spool", relay_url=receiver.url)
+        async with Spool(settings) as spool:
+            held = await spool.send_batch(letter(), rows(2, "late"), expires_after=timedelta(seconds=1), hold=True)
+            redis = Redis(unix_socket_path=str(settings.data_dir / "redis.sock"))
+            await redis.zadd("ms:deadline", {f"bgone{n}": 1 for n in range(150)})
+            await redis.aclose()
+            async with Worker(spool):
+                assert (await held.wait(LIMIT_S)).expired == 2
 
 
 class _Bomb:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
@@ -26,6 +26,8 @@ from mailspool_worker.steady import is_away
 TICK_S = 1.0
 _GAP_S = 5.0
 _EXPIRED_A_TICK = 100
+_PUT_OFF_MS = 60_000
+"""Until a batch whose records cannot be read is looked at again, as in the feeder's line."""
 
 
 class Feeder:
@@ -159,7 +161,13 @@ class Feeder:
         )
         for batch in due:
             name = batch.decode("utf-8", "replace")
-            touched = await self._moves.close(name, "expired")  # checks the deadline by Redis' own clock
+            try:
+                touched = await self._moves.close(name, "expired")  # checks the deadline by Redis' own clock
+            except ResponseError as error:  # broken records: the others must not wait for them, nor the feed
+                self._events.warning("expiry_put_off", name=name, why=str(error)[:200])
+                later_ms = self._clock.now_ms() + _PUT_OFF_MS
+                await self._link.redis.zadd(self._keys.deadline, {batch: later_ms}, xx=True)
+                continue
             if touched:
                 self._events.batch_expired(name, touched)
 
