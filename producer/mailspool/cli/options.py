@@ -78,7 +78,7 @@ class Ask:
         return self._settings
 
     def tell_unknown_variables(self) -> None:
-        """MAILSPOOL_* that set nothing: told where mail is about to leave, or where people look for why it does not."""
+        """MAILSPOOL_* that set nothing: told where mail is queued or leaves, or where people look for it."""
         from mailspool.settings import unknown_variables
 
         for sentence in unknown_variables():

@@ -183,8 +183,7 @@ def send(
 def _prepared(ask: Ask, order: Order) -> int:
     """What blocks is done before the loop runs, so that Ctrl-C ends it at once: then nothing was queued."""
     settings = ask.settings()
-    if order.after.deliver:
-        ask.tell_unknown_variables()
+    ask.tell_unknown_variables()  # MAILSPOOL_REDIS_URI: it would be queued in another spool, without a word
     if order.after.deliver and not settings.relay_table():
         raise ConfigError(f"{settings.no_relay_words()} Nothing was queued.", code="no_relay")
     message = order.content.message(settings.default_from)

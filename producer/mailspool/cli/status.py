@@ -31,6 +31,8 @@ def status(
     """Show a batch, or the spool and its latest batches."""
     from mailspool.cli import interrupt
 
+    ask.tell_unknown_variables()
+
     async def main(signals: Signals) -> int:
         async with ask.spool() as spool:
             await (_spool(ask, spool, every) if ref is None else _batch(ask, spool, ref))

@@ -35,6 +35,8 @@ def why(
     """Say why mail has not gone yet, until when, and what to do."""
     from mailspool.cli import interrupt
 
+    ask.tell_unknown_variables()
+
     async def main(signals: Signals) -> int:
         async with ask.spool() as spool:
             found = await _asked(spool, ref)

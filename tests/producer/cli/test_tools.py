@@ -126,6 +126,14 @@ def test_settings(here: Here) -> None:
     assert f"settings file: {here.folder}/mailspool.toml" in shown.err
 
 
+def test_a_misspelt_redis_url_is_told_where_mail_is_queued_or_looked_for(here: Here) -> None:
+    env = {"MAILSPOOL_REDIS_URI": "redis://mail.acme.example"}
+    told = "! MAILSPOOL_REDIS_URI is no setting. Did you mean MAILSPOOL_REDIS_URL?\n"
+    assert told in here.send("--to", "a@x.org", env=env).err
+    for command in ("status", "why"):
+        assert told in here.run(command, env=env).err
+
+
 def test_warnings_of_settings_are_told_once(here: Here) -> None:
     ran = here.run("status", "--json", env={"MAILSPOOL_RELAY_PASSWORD": "x"})
     assert ran.notices() == ["settings"]
