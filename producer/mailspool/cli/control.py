@@ -54,7 +54,7 @@ def retry(
 
     narrowed = bool(to or domain or reply)
     return _act(
-        ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} will be tried again now",
+        ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} {'is' if moved == 1 else 'are'} due now",
         lambda status: _none_to_retry(status, state, narrowed=narrowed),
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def hold(ask: Ask, ref: BatchRef) -> int:
     return _act(
         ask, ref, lambda batch: batch.hold(),
         lambda moved, batch: f"{_mails(moved)} of {batch.id} held.   Go on:  mailspool release {batch.id}",
-        lambda status: _nothing_open(status) or f"{status.id} is held already",
+        lambda status: _nothing_open(status) or f"{status.id} is held already", asked="held",
     )  # fmt: skip
 
 
@@ -146,8 +146,9 @@ def _act(
     action: Callable[[Batch], Awaitable[int]],
     words: Callable[[int, Batch], str],
     why_none: Callable[[BatchStatus], str],
+    asked: str = "",
 ) -> int:
-    """`words` for what was done, `why_none` where nothing could be."""
+    """`words` for what was done, `why_none` where nothing could be; `asked`: the state that somebody wanted."""
     from mailspool.cli import interrupt
     from mailspool.cli.refs import known_batch
 
@@ -155,16 +156,31 @@ def _act(
         async with ask.spool() as spool:
             batch = await known_batch(spool, ref)
             moved = await action(batch)
+            status = await batch.status()
             if ask.say.json:
                 ask.say.object(Moved(batch.id, moved).to_dict())
             else:
-                none = "" if moved else why_none(await batch.status())
+                none = "" if moved else why_none(status)
                 ask.say.text(f"Nothing to do: {none}." if none else words(moved, batch))
-            if moved and (await batch.status()).waiting_for == "no worker is running":
-                ask.say.notice("no_worker", "No worker is running. Start one:  mailspool worker")
+            if moved and (told := _still_waits(status, asked)):
+                ask.say.notice(*told)
         return 0
 
     return interrupt.run(main)
+
+
+def _still_waits(status: BatchStatus, asked: str) -> tuple[str, str] | None:
+    """What keeps it all the same: `retry` of a held batch sends nothing. (code, words)"""
+    from mailspool.cli.paint import harmless
+    from mailspool.cli.screens import next_step
+    from mailspool.status import NO_WORKER
+
+    waits = status.waiting_for or ""
+    if not waits or status.state == asked or waits.startswith(("a later try", "starts ")):
+        return None
+    if waits == NO_WORKER:
+        return "no_worker", "No worker is running. Start one:  mailspool worker"
+    return "waiting", f"It waits: {harmless(waits)}.   Next:  {next_step(status)}"
 
 
 def _mails(number: int) -> str:

@@ -28,8 +28,10 @@ def pause(ask: Ask, class_: OneClass = None) -> int:
 
     async def main(signals: Signals) -> int:
         async with ask.spool() as spool:
+            was = await _is_paused(spool, class_)
             moved = await spool.pause(class_)
-            _answer(ask, class_, moved, f"{_what(class_)} is paused: {_mails(moved)}.   Go on:  {_resume(class_)}")
+            far = " already" if was else f": {_mails(moved)}"
+            _answer(ask, class_, moved, f"{_what(class_)} is paused{far}.   Go on:  {_resume(class_)}")
         return 0
 
     return interrupt.run(main)
@@ -41,8 +43,10 @@ def resume(ask: Ask, class_: OneClass = None) -> int:
 
     async def main(signals: Signals) -> int:
         async with ask.spool() as spool:
+            was = await _is_paused(spool, class_)
             moved = await spool.resume(class_)
-            _answer(ask, class_, moved, f"{_what(class_)} is not paused: {_mails(moved)}.")
+            far = f"goes on: {_mails(moved, 'waited')}" if was else "was not paused"
+            _answer(ask, class_, moved, f"{_what(class_)} {far}.")
             _tell_others(ask, await spool.status())
             await _tell_relays(ask, spool)
         return 0
@@ -66,6 +70,11 @@ def _tell_others(ask: Ask, status: SpoolStatus) -> None:
         ask.say.notice("no_worker", "No worker is running. Start one:  mailspool worker")
 
 
+async def _is_paused(spool: Spool, class_: ClassName | None) -> bool:
+    """Before this call: how many mails wait is no sign of it, an empty spool may be paused, too."""
+    return any(pause.what == (class_ or "spool") for pause in (await spool.status()).paused)
+
+
 async def _tell_relays(ask: Ask, spool: Spool) -> None:
     for relay in await spool.relays():
         if relay.since is not None:
@@ -81,7 +90,9 @@ def _resume(class_: str | None) -> str:
     return f"mailspool resume --class {class_}" if class_ else "mailspool resume"
 
 
-def _mails(number: int) -> str:
+def _mails(number: int, verb: str = "") -> str:
     from mailspool.cli.screens import counted
 
-    return f"{counted(number, 'mail')} {'waits' if number == 1 else 'wait'}" if number else "no mail waits"
+    if not number:
+        return f"no mail {verb or 'waits'}"
+    return f"{counted(number, 'mail')} {verb or ('waits' if number == 1 else 'wait')}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailspool.cli.control import _none_to_retry, _why_not
+from mailspool.cli.control import _none_to_retry, _still_waits, _why_not
 from mailspool.errors import InputError
 from tests.producer.cli.commands import Here
 from tests.producer.cli.test_screens import ACTIVE, DONE
@@ -28,6 +28,19 @@ def test_what_is_so_already(here: Here) -> None:
     assert says("cancel") == f"2 mails of {batch} cancelled\n"
     for command in ("hold", "release", "cancel"):
         assert says(command) == f"Nothing to do: {batch} is cancelled already.\n"
+
+
+def test_what_keeps_it_all_the_same_is_told(here: Here) -> None:
+    held = replace(ACTIVE, state="held", waiting_for="held by you")
+    assert _still_waits(held, "") == ("waiting", "It waits: held by you.   Next:  mailspool release b7k2m9q4x")
+    assert _still_waits(held, "held") is None
+    assert _still_waits(replace(ACTIVE, waiting_for="a later try at 21:11:00"), "") is None
+    batch = here.send("--to", "a@x.org").out.strip()
+    here.run("pause")
+    assert here.run("hold", batch).err == ""
+    released = here.run("release", batch).err
+    assert released.startswith("! It waits: the spool is paused by you since ")
+    assert released.endswith(".   Next:  mailspool resume\n")
 
 
 def test_what_is_done(here: Here) -> None:

@@ -79,7 +79,7 @@ def look_at(here: Here, batch: str) -> None:
     )
     assert here.run("retry", batch, "--state", "failed", "--to", "a@b.org", "--json").json()["moved"] == 0
     ran = here.run("retry", batch, "--state", "failed")
-    assert ran.out == f"1 mail of {batch} will be tried again now\n"
+    assert ran.out == f"1 mail of {batch} is due now\n"
     assert "No worker is running" in ran.err
 
 

@@ -95,12 +95,21 @@ def test_pause_and_resume(here: Here) -> None:
     assert "active: the spool is paused by you since " in one
     assert one.splitlines()[-1] == "next  mailspool resume"
     resumed = here.run("resume")
-    assert resumed.out == "The spool is not paused: 5 mails wait.\n"
+    assert resumed.out == "The spool goes on: 5 mails waited.\n"
     assert "! Bulk mail stays paused.   Go on:  mailspool resume --class bulk\n" in resumed.err
     assert here.run("status", batch).out.splitlines()[-1] == "next  mailspool resume --class bulk"
     assert here.run("resume", "--class", "bulk", "--json").json() == {"batch": None, "moved": 5, "class": "bulk"}
     assert here.run("status", "--json").json()["paused"] == []
     assert here.run("pause", "--class", "fast").code == 2
+
+
+def test_what_is_paused_or_resumed_twice_is_no_empty_spool(here: Here) -> None:
+    queued(here)
+    here.run("pause")
+    assert here.run("pause").out == "The spool is paused already.   Go on:  mailspool resume\n"
+    here.run("resume")
+    assert here.run("resume").out == "The spool was not paused.\n"
+    assert here.run("resume", "--class", "bulk").out == "Bulk mail was not paused.\n"
 
 
 def test_relays(here: Here) -> None:
