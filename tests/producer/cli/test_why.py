@@ -48,7 +48,9 @@ def test_why_of_what_was_answered(here: Here) -> None:
     batch = queued(here)
     worked(here, lambda hand: hand.work(batch, {1: "deferred", 2: "deferred", 3: "failed"}))
     ran = here.run("why", "y.org")
-    assert ran.out.splitlines()[0].startswith(f"2 messages of {batch} wait for 450 4.2.0 greylisted by main, next try ")
+    assert ran.out.splitlines()[0].startswith(
+        f"2 messages of {batch} wait after 450 4.2.0 greylisted by main, next try "
+    )
     assert here.run("why", f"{batch}-3").out.splitlines()[-1] == (
         f"next  mailspool retry {batch} --state failed --to u3@y.org"
     )

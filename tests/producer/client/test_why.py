@@ -30,7 +30,6 @@ from tests.producer.client.why_facts import (
     DAY,
     HOUR,
     LAST,
-    NOBODY,
     NONE,
     NOW,
     REFUSED,
@@ -121,45 +120,45 @@ def test_what_keeps_a_whole_batch(found: BatchFacts, sentences: list[str], do: s
 
 
 ON_ITS_WAY: list[tuple[BatchFacts, list[str]]] = [
-    (facts(), ["Nothing keeps it: its chunks are given out within a second or so.", LAST, NOBODY]),
-    (facts({"n_deferred": 14}, groups=(group(),)), [WAIT_14, LAST, NOBODY]),
+    (facts(), ["Nothing keeps it: its chunks are given out within a second or so.", LAST]),
+    (facts({"n_deferred": 14}, groups=(group(),)), [WAIT_14, LAST]),
     (facts({"n_deferred": 1}, groups=(group(1, NOW - 1),)),
-     ["1 message waits for 450 4.2.0 greylisted by main, due now.", LAST, NOBODY]),
+     ["1 message waits after 450 4.2.0 greylisted by main, due now.", LAST]),
     (facts({"n_deferred": 2}, groups=(group(2, NOW + 30_000, "lost reply"),)),
-     ["2 messages wait for a later try: lost reply by main, next try 20:00:30.", LAST, NOBODY]),
+     ["2 messages wait for a later try: lost reply by main, next try 20:00:30.", LAST]),
     (facts({"n_deferred": 14}, groups=(group(),), looked=200, odd=1_234),
-     [WAIT_14, "Replies were counted in 200 of its 1,234 chunks that hold any.", LAST, NOBODY]),
+     [WAIT_14, "Replies were counted in 200 of its 1,234 chunks that hold any.", LAST]),
     (facts({"n_uncertain": 3}, queue=BUSY), ["2 chunks wait for their turn.",
-     "3 messages are uncertain: the final reply was lost. You decide: retry, or resolve.", LAST, NOBODY]),
+     "3 messages are uncertain: the final reply was lost. You decide: retry, or resolve.", LAST]),
     (facts(queue=replace(BUSY, ahead=3, given_out=40, due_chunks=1)), [
         "1 chunk waits for its turn behind 3 batches of its class (one chunk of each in turn); "
-        "the workers have all they take at once (40 chunks).", LAST, NOBODY]),
+        "the workers have all they take at once (40 chunks).", LAST]),
     (facts({"started": NOW - 10_000, "n_sent": 10_000}, queue=BUSY), [
-        "2 chunks wait for their turn.", LAST, f"{NOBODY} At 1,000/s the rest (40,000) takes 40 s."]),
+        "2 chunks wait for their turn.", LAST, "At 1,000/s the rest (40,000) takes 40 s."]),
     (facts({"started": NOW - 30_000}, runs=(
         RunFact(0, "running", NOW + 12_000, "w1", True, None), RunFact(1, "fed", NOW + 9_000, "", True, None))),
      ["1 chunk in flight now with 1 worker, leased until 20:00:12 and renewed every 5 s; the batch started 19:59:30.",
-      "1 chunk is given out and not begun yet.", LAST, NOBODY]),
+      "1 chunk is given out and not begun yet.", LAST]),
     (facts(runs=(RunFact(0, "running", NOW + 4_000, "w9", False, NOW - 11_000),)),
-     ["1 chunk in the hands of a worker that is silent since 19:59:49; taken back at 20:00:04.", LAST, NOBODY]),
+     ["1 chunk in the hands of a worker that is silent since 19:59:49; taken back at 20:00:04.", LAST]),
     (facts(runs=(RunFact(0, "running", NOW - 4_000, "w9", False, None),)),
      ["1 chunk in the hands of a worker that is silent for 15 s or more; taken back by the next worker's tick.",
-      LAST, NOBODY]),
+      LAST]),
     (facts(relays=(relay(told=REFUSED), relay("eu")), queue=BUSY), [
         "The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00; eu is open.",
-        "2 chunks wait for their turn.", LAST, NOBODY]),
+        "2 chunks wait for their turn.", LAST]),
     (facts({"closed_until": NOW + 60_000, "closed_why": "relay main does not take the sender a: 550"}, queue=BUSY), [
         "Relay main does not take the sender a: 550; those rows are tried again by 20:01:00.",
-        "2 chunks wait for their turn.", LAST, NOBODY]),
+        "2 chunks wait for their turn.", LAST]),
     (facts({"rate_until": NOW + 5_000}), [
         "The rate of its relay is used up; its next share is at 20:00:05.", LAST,
-        "50,000 wait for a limit, 0 for a person."]),
+        "50,000 mails wait for that limit."]),
     (facts({"wait_until": NOW + 5_000, "wait_why": "rate", "relay": "main", "started": NOW - 1_000_000,
             "n_sent": 20_000}), [
         "The rate of main is used up; its next share is at 20:00:05.", LAST,
-        "30,000 wait for a limit, 0 for a person. At 20/s the rest (30,000) takes 25 min."]),
+        "30,000 mails wait for that limit. At 20/s the rest (30,000) takes 25 min."]),
     (facts({"expires": NOW - 1, "n_deferred": 14}, groups=(group(),)), [
-        WAIT_14, "Its last chance was 19:59:59: what has not gone expires now.", NOBODY]),
+        WAIT_14, "Its last chance was 19:59:59: what has not gone expires now."]),
 ]  # fmt: skip
 
 
@@ -168,10 +167,18 @@ def test_a_batch_on_its_way(found: BatchFacts, sentences: list[str]) -> None:
     assert str(of_batch(found)).splitlines() == sentences
 
 
+def test_what_will_not_arrive_is_told_while_the_rest_waits() -> None:
+    why = of_batch(facts({"n_deferred": 14, "n_failed": 2, "n_expired": 1}, groups=(group(),)))
+    assert str(why).splitlines() == [
+        WAIT_14, "3 messages will not arrive: failed, expired or suppressed for good.", LAST,
+    ]  # fmt: skip
+    assert (why.waiting_for, why.do) == ((WAIT_14,), ("mailspool show b1 --unsent",))
+
+
 def test_many_kinds_of_replies_stay_short() -> None:
     groups = tuple(group(3, reply=f"45{n} no {n}") for n in range(10))
     lines = str(of_batch(facts({"n_deferred": 30}, groups=groups))).splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 10
     assert lines[8] == "6 messages more for 2 other kinds of reply."
 
 
@@ -232,7 +239,7 @@ def test_the_json() -> None:
     causes = found["causes"]
     assert isinstance(causes, list)
     assert causes[0] == {"code": "reply", "words": WAIT_14, "mails": 14, "until": "2026-11-23T21:00:00Z", "do": None}
-    assert [cause["code"] for cause in causes] == ["reply", "expiry", "ok"]
+    assert [cause["code"] for cause in causes] == ["reply", "expiry"]
 
 
 # -- a message

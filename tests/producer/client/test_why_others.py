@@ -85,25 +85,26 @@ def domain(*groups: ReplyGroup, **more: Any) -> Why:
     return of_domain(DomainFacts(NOW, "y.test", groups, **given))
 
 
-UNTRIED = "Mail that was never tried is not among these."
-
-
 def test_a_domain() -> None:
     why = domain(group(), group(2, letter="u"), group(1, letter="f", reply="550 5.1.1 no such user", batch="b2"))
     assert str(why).splitlines() == [
-        "14 messages of b1 wait for 450 4.2.0 greylisted by main, next try 21:00.",
+        "14 messages of b1 wait after 450 4.2.0 greylisted by main, next try 21:00.",
         "2 messages of b1 are uncertain: the final reply was lost. You decide: retry, or resolve.",
         "1 message of b2 failed for good: 550 5.1.1 no such user by main.",
-        UNTRIED,
     ]
     assert why.next_try == utc(NOW + HOUR)
     assert why.do == ("mailspool show b1 --state uncertain", "mailspool show b2 --state failed")
 
 
 def test_a_domain_says_what_it_did_not_look_at() -> None:
-    assert str(domain()).splitlines() == ["No mail to y.test waits for a later try in 2 live batches.", UNTRIED]
+    assert str(domain()) == "No mail to y.test waits for a later try."
     lines = str(domain(looked=200, of_chunks=900, of_batches=60)).splitlines()
-    assert lines[-1] == f"Looked at 200 of 900 chunks with replies in 2 of 60 live batches. {UNTRIED}"
+    assert lines[-1] == "Looked at 200 of 900 chunks with replies in 2 of 60 live batches."
+    queued = domain(untried=306)
+    assert str(queued).splitlines()[1:] == ["306 mails were never tried yet; some may go there."]
+    assert queued.do == ("mailspool why",)
+    alone = of_domain(DomainFacts(NOW, "ann@y.test", (), 2, 2, 3, 3))
+    assert alone.do == ("mailspool show last --to ann@y.test",)
 
 
 def test_a_domain_in_a_batch_that_is_kept_as_a_whole() -> None:

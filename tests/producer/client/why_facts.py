@@ -21,7 +21,6 @@ CREW = {"relays": "main", "slots:bulk": "20", "sessions:main": "3"}
 WORKER = WorkerFact("w1", ("main",), ("1",), {"bulk": 20, "transactional": 20})
 BUSY = QueueFact(ahead=0, given_out=3, window=40, due_chunks=2, waiting_chunks=9)
 LAST = "Last chance Sat 28 Nov 20:00: what has not gone by then expires."
-NOBODY = "0 wait for a limit, 0 for a person."
 
 
 def relay(name: str = "main", told: Mapping[str, object] | None = None, workers: int = 1) -> RelayStatus:
@@ -43,7 +42,7 @@ def group(mails: int = 14, at_ms: int = NOW + HOUR, reply: str = "450 4.2.0 grey
                          "next_ms": at_ms, "replies": {reply}, **more})  # fmt: skip
 
 
-WAIT_14 = "14 messages wait for 450 4.2.0 greylisted by main, next try 21:00."
+WAIT_14 = "14 messages wait after 450 4.2.0 greylisted by main, next try 21:00."
 REFUSED = {"state": "paused", "why": "535 5.7.8 bad credentials", "until": NOW + 300_000}
 BROKEN = {"state": "waiting", "why": "connection refused", "until": NOW + 60_000}
 BY_HAND = {"paused_at": NOW - 2 * HOUR}

@@ -43,7 +43,7 @@ def of_batch(facts: BatchFacts) -> Why:
     next_ms = facts.seen.next_due_ms if status.deferred and not counted_all else None
     next_try = None if status.done else earliest(causes, facts.seen.now_ms, next_ms)
     if not status.done and not whole:
-        causes.append(_summary(facts, any(cause.code == "rate" for cause in blocked)))
+        causes += _speed(facts, any(cause.code == "rate" for cause in blocked))
     return Why("batch", status.id, tuple(causes), next_try)
 
 
@@ -231,10 +231,10 @@ def _replies(facts: BatchFacts) -> list[Cause]:
 
 
 def reply_cause(group: ReplyGroup, now_ms: int, *, of: str = "") -> Cause:
-    """`14 messages wait for 450 4.2.0 greylisted by main, next try 21:11`."""
+    """`14 messages wait after 450 4.2.0 greylisted by main, next try 21:11`."""
     by = f" by {group.relay}" if group.relay else ""
     due = f"next try {moment(group.next_ms, now_ms)}" if group.next_ms > now_ms else "due now"
-    waits = f"for {group.reply}" if group.reply[:1].isdecimal() else f"for a later try: {group.reply}"
+    waits = f"after {group.reply}" if group.reply[:1].isdecimal() else f"for a later try: {group.reply}"
     words = f"{counted(group.mails, 'message')}{of} {verb(group.mails, 'waits', 'wait')} {waits}{by}, {due}."
     return Cause("reply", words, group.mails, until=utc(group.next_ms) if group.next_ms > now_ms else None)
 
@@ -245,6 +245,9 @@ def _ends(facts: BatchFacts, *, alone: bool = False) -> list[Cause]:
     found = []
     if status.uncertain and not alone:
         found.append(_uncertain(facts))
+    if not alone and (lost := status.failed + status.expired + status.suppressed):
+        words = f"{counted(lost, 'message')} will not arrive: failed, expired or suppressed for good."
+        found.append(Cause("failed", words, lost, do=f"mailspool show {status.id} --unsent"))
     expires_ms = int(facts.seen.batch.get("expires") or 0)
     if expires_ms and facts.seen.batch["state"] != "loading":
         words = f"Last chance {moment(expires_ms, now_ms)}: what has not gone by then expires."
@@ -254,14 +257,14 @@ def _ends(facts: BatchFacts, *, alone: bool = False) -> list[Cause]:
     return found
 
 
-def _summary(facts: BatchFacts, by_rate: bool) -> Cause:
-    """`0 wait for a limit, 0 for a person. At 812/s the rest (19,471) takes 24 s.`"""
+def _speed(facts: BatchFacts, by_rate: bool) -> list[Cause]:
+    """`At 812/s the rest (19,471) takes 24 s.`"""
     status = facts.status
-    words = f"{status.queued if by_rate else 0:,} wait for a limit, 0 for a person."
+    words = [f"{subject(status.queued, 'mail', 'waits', 'wait')} for that limit."] if by_rate else []
     if status.eta_s is not None and status.rate_per_s:
         rate = f"{status.rate_per_s:,.0f}" if status.rate_per_s >= 10 else f"{status.rate_per_s:.1f}"
-        words += f" At {rate}/s the rest ({status.queued:,}) takes {span(status.eta_s)}."
-    return Cause("ok", words)
+        words.append(f"At {rate}/s the rest ({status.queued:,}) takes {span(status.eta_s)}.")
+    return [Cause("ok", " ".join(words))] if words else []
 
 
 def _uncertain(facts: BatchFacts) -> Cause:

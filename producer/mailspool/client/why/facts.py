@@ -152,6 +152,8 @@ class DomainFacts:
     of_chunks: int
     blocked: Mapping[str, str] = field(default_factory=dict)
     """Batch -> what keeps it as a whole."""
+    untried: int = 0
+    """Mails of the whole spool that were never tried: nobody looks through those."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from mailspool.contract.states import DEFERRED, FAILED, UNCERTAIN
 from mailspool.status import NO_WORKER, BatchStatus, PauseStatus, utc
 
 _GROUPS_SHOWN = 10
-_NEVER_TRIED = "Mail that was never tried is not among these."
 
 
 # -- a relay
@@ -64,12 +63,15 @@ def of_domain(facts: DomainFacts) -> Why:
         words = f"{counted(sum(group.mails for group in more), 'message')} more in {len(more):,} other groups."
         causes.append(Cause("reply", words, sum(group.mails for group in more)))
     if not facts.groups:
-        words = f"No mail to {facts.wanted} waits for a later try in {counted(facts.of_batches, 'live batch')}."
-        causes.append(Cause("ok", words))
-    whole = facts.looked >= facts.of_chunks and facts.batches >= facts.of_batches
-    chunks, batches = counted(facts.of_chunks, "chunk"), counted(facts.of_batches, "live batch")
-    looked = f"Looked at {facts.looked:,} of {chunks} with replies in {facts.batches:,} of {batches}."
-    causes.append(Cause("bound", _NEVER_TRIED if whole else f"{looked} {_NEVER_TRIED}"))
+        show = f"mailspool show last --to {facts.wanted}" if "@" in facts.wanted else None
+        causes.append(Cause("ok", f"No mail to {facts.wanted} waits for a later try.", do=show))
+    if facts.looked < facts.of_chunks or facts.batches < facts.of_batches:
+        chunks, batches = counted(facts.of_chunks, "chunk"), counted(facts.of_batches, "live batch")
+        words = f"Looked at {facts.looked:,} of {chunks} with replies in {facts.batches:,} of {batches}."
+        causes.append(Cause("bound", words))
+    if facts.untried:
+        words = f"{subject(facts.untried, 'mail', 'was', 'were')} never tried yet; some may go there."
+        causes.append(Cause("bound", words, do="mailspool why"))
     free = [group.next_ms for group in facts.groups if group.letter == DEFERRED and group.batch not in facts.blocked]
     next_ms = min((next_ms for next_ms in free if next_ms > now_ms), default=None)
     return Why("domain", facts.wanted, tuple(causes), utc(next_ms))

@@ -279,7 +279,9 @@ async def _domain_facts(connection: Connection, ref: str) -> DomainFacts:
             status = await browse.status_of(connection, batch)
             if status is not None and status.waiting_for and not status.waiting_for.startswith("a later try"):
                 blocked[batch] = status.waiting_for
-    return DomainFacts(now_ms, address or domain, found, visited, of_batches, looked, of_chunks, blocked)
+    whole = await browse.totals(connection)
+    untried = max(0, whole["total"] - whole["ended"] - whole["n_deferred"] - whole["n_uncertain"])
+    return DomainFacts(now_ms, address or domain, found, visited, of_batches, looked, of_chunks, blocked, untried)
 
 
 def _wanted(ref: str) -> tuple[str, str]:
