@@ -17,10 +17,11 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from mailspool import Settings, Spool
+from mailspool import Message, Settings, Spool
 from mailspool.sandbox import Receiver
 from mailspool_worker import Worker
 from tests.support.mailing import letter, rows
+from tests.support.waiting import until
 
 LIMIT_S = 20.0
 MESSAGES = 3
@@ -109,6 +110,52 @@ async def test_deadlines_of_nobody_keep_no_batch_from_expiring(tmp_path: Path) -
             await redis.aclose()
             async with Worker(spool):
                 assert (await held.wait(LIMIT_S)).expired == 2
+
+
+UNDER_A_RUN: dict[str, Spoil] = {
+    "the outcomes": (("DEL", "ms:out:{b}:0"), ("SET", "ms:out:{b}:0", "x")),
+    "the runs": (("DEL", "ms:run:{b}"), ("SET", "ms:run:{b}", "x")),
+    "the batch": (("DEL", "ms:batch:{b}"), ("SET", "ms:batch:{b}", "x")),
+    "a counter": (("HSET", "ms:batch:{b}", "n_sent", "x"),),
+}
+
+
+@pytest.mark.parametrize("case", UNDER_A_RUN)
+async def test_records_that_break_under_a_run_stop_no_other_batch(tmp_path: Path, case: str) -> None:
+    """What a worker has sent cannot be recorded any more; what it sends otherwise can."""
+    async with Receiver() as receiver:
+        settings = Settings(data_dir=tmp_path / "spool", relay_url=receiver.url)
+        async with Spool(settings) as spool, Worker(spool) as worker:
+            redis = Redis(unix_socket_path=str(settings.data_dir / "redis.sock"))
+            command = cast("Command", redis.execute_command)
+            slow = Message(from_="shop@x.test", subject="slow", text="slow\n")
+            broken = await spool.send_batch(slow, ["slow-1s-x@y1.test"])
+            engine = worker.engine
+            assert engine is not None
+            await until(lambda: any(run.batch == broken.id for run in engine.delivery.runs), "its run")
+            for words in UNDER_A_RUN[case]:
+                await command(*(word.format(b=broken.id) if isinstance(word, str) else word for word in words))
+            await redis.aclose()
+            await until(lambda: engine.events.counters.sent > 0, "its final reply")
+            good = await spool.send_batch(letter(), rows(MESSAGES, "good"))
+            assert (await good.wait(LIMIT_S)).sent == MESSAGES
+            assert engine.failed is None
+
+
+async def test_a_run_that_cannot_be_renewed_costs_the_others_no_lease(tmp_path: Path) -> None:
+    async with Receiver() as receiver:
+        settings = Settings(data_dir=tmp_path / "spool", relay_url=receiver.url)
+        async with Spool(settings) as spool, Worker(spool) as worker:
+            engine = worker.engine
+            assert engine is not None
+            slow = Message(from_="shop@x.test", subject="slow", text="slow\n")
+            broken, good = [await spool.send_batch(slow, [f"slow-1s-{name}@y1.test"]) for name in "ab"]
+            await until(lambda: len(engine.delivery.runs) == 2, "both runs")
+            runs = {run.batch: run for run in engine.delivery.runs}
+            await engine.link.redis.set(f"ms:run:{broken.id}", "x")
+            await engine.delivery.renew()
+            assert (runs[broken.id].stop, runs[good.id].stop) == ("LOST", "")
+            assert (await good.wait(LIMIT_S)).sent == 1
 
 
 class _Bomb:

@@ -57,12 +57,14 @@ class Moves:
     def __init__(self) -> None:
         self.groups: list[tuple[str, int, str, list[tuple[int, bytes]]]] = []
         self.refused: tuple[int, ...] = ()
-        self.broken = ""
+        self.broken, self.raises = "", False
 
     async def record(self, groups: Sequence[tuple[str, int, str, Sequence[tuple[int, bytes]]]]) -> Sequence[Recorded]:
         ((b, k, token, outcomes),) = groups
-        if b == self.broken:
+        if b == self.broken and self.raises:
             raise ResponseError("WRONGTYPE Operation against a key")
+        if b == self.broken:
+            return [Recorded("BROKEN", "WRONGTYPE Operation against a key", ())]
         self.groups.append((b, k, token, list(outcomes)))
         return [Recorded("OK", "live", self.refused)]
 
@@ -301,9 +303,10 @@ async def test_a_file_of_somebody_else_is_not_believed(desk: Desk, monkeypatch: 
     assert desk.events.names() == ["journal_set_aside"]
 
 
-async def test_a_batch_whose_records_are_broken_keeps_no_other_from_its_outcomes(desk: Desk) -> None:
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_batch_whose_records_are_broken_keeps_no_other_from_its_outcomes(desk: Desk, raises: bool) -> None:
     desk.left("gone", sent(1, "b1"), sent(2, "bad"), sent(3, "b3"))
-    desk.moves.broken = "bad"
+    desk.moves.broken, desk.moves.raises = "bad", raises
     await desk.worker("next").replay(desk.moves)
     assert desk.moves.indexes() == [1, 3]
     assert desk.files() == ["gone.aside", "next"]

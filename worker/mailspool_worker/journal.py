@@ -265,7 +265,10 @@ async def _record(moves: Record, outcomes: Iterable[Unrecorded]) -> tuple[int, s
             except ResponseError as error:
                 trouble = str(error)  # this batch's records are broken; the others' are not
             else:
-                taken += len(some) - len(answer.refused) if answer.kind != "GONE" else 0
+                if answer.kind == "BROKEN":
+                    trouble = answer.state
+                elif answer.kind != "GONE":
+                    taken += len(some) - len(answer.refused)
     return taken, trouble
 
 

@@ -34,6 +34,7 @@ _AFTER_ERROR_S = 0.5
 """A server that answers with errors (memory, disk) is asked again, but not as fast as it can answer."""
 
 _CLAIM = CLAIMED.encode()
+_KEPT = frozenset(("OK", "LOST"))
 
 Connect = Callable[[Callable[[], None]], Awaitable[RedisWire]]
 
@@ -155,10 +156,14 @@ class Recorder:
         self._flying = []
         for (run, notes), recorded in zip(by_run.items(), answers, strict=True):
             run.take_state(_run_state(recorded))
-            refused = recorded.refused
+            refused, kept = recorded.refused, recorded.kind in _KEPT
+            if recorded.kind == "BROKEN":
+                self._events.chunk_unreadable(
+                    run.batch, run.k, f"its outcomes cannot be recorded: {recorded.state[:200]}"
+                )
             for note in notes:
                 try:
-                    note.listener.recorded(note.item, recorded.kind != "GONE" and note.item.index not in refused)
+                    note.listener.recorded(note.item, kept and note.item.index not in refused)
                 except Exception as error:  # noqa: BLE001 - a bug in one session must not keep the others waiting
                     self._events.bug("recorded", error)
         if self._waiting:

@@ -96,7 +96,7 @@ class Refused(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """kind OK, LOST, GONE; the batch's state; indexes whose outcome was refused."""
+    """kind OK, LOST, GONE, BROKEN; the batch's state, or what is broken; indexes whose outcome was refused."""
 
     kind: str
     state: str

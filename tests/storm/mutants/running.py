@@ -25,10 +25,8 @@ FAULTS = (
         "call('ZADD', P..'flight:'..class(), 'XX',",
         "call('ZADD', P..'flight:'..class(),",
     ),
-    Fault(
-        "renew does not tell the state", "renew", "answers[#answers + 1] = state()", "answers[#answers + 1] = 'live'"
-    ),
-    Fault("renew of anyone's run", "renew", "~= 'run:'..ARGV[j + 2] then", "== false then"),
+    Fault("renew does not tell the state", "renew", "return state()", "return 'live'"),
+    Fault("renew of anyone's run", "renew", "~= 'run:'..token then", "== false then"),
     Fault(
         "renew of the first only",
         "renew",
