@@ -23,7 +23,7 @@ from typing import Final
 
 import typer
 
-from mailspool.errors import MailspoolError
+from mailspool.errors import MailspoolError, SpoolUnavailable
 
 NOT_OK: Final = 1
 USAGE: Final = 2
@@ -65,7 +65,7 @@ class Failure:
 def failure_of(error: BaseException, data_dir: Path | None = None) -> Failure:
     """`data_dir`: where a bug's traceback goes, if it is there."""
     if isinstance(error, MailspoolError):
-        return Failure(error.code, error.message, error.hint, error.exit_code)
+        return Failure(error.code, error.message, _what_to_do(error), error.exit_code)
     if isinstance(error, Interrupted):
         return Failure("interrupted", error.words, "", error.exit_code)
     if isinstance(error, KeyboardInterrupt):
@@ -81,6 +81,13 @@ def failure_of(error: BaseException, data_dir: Path | None = None) -> Failure:
     if _is_outage(error):
         return Failure("spool_unavailable", "the connection to Redis was lost.", "", UNAVAILABLE)
     return _bug(error, data_dir)
+
+
+def _what_to_do(error: MailspoolError) -> str:
+    """That nobody listens there is a reason, and no advice yet."""
+    if isinstance(error, SpoolUnavailable) and error.hint.startswith("cannot connect to "):
+        return f"{error.hint}. Start it, or correct redis_url (mailspool settings shows it)"
+    return error.hint
 
 
 def _one_line(error: typer.TyperException) -> str:

@@ -6,12 +6,16 @@ All that a server said is shown harmlessly, whatever lies in Redis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailspool.cli.paint import Cell, Line, Span, harmless, line, table
 
 if TYPE_CHECKING:
     from mailspool.conversation import Conversation, Happened
+
+
+_TRIED: Final = ("deferred", "failed", "uncertain")
+"""What an attempt came to that was answered, or should have been."""
 
 
 def history_lines(entries: Sequence[Happened]) -> list[Line]:
@@ -23,7 +27,7 @@ def history_lines(entries: Sequence[Happened]) -> list[Line]:
             f"{entry.at.astimezone():%a %d %b %H:%M:%S}",
             harmless(entry.what.replace("_", " ")),
             harmless(entry.relay or ""),
-            harmless(entry.reply or ""),
+            harmless(entry.reply or ("no final reply came" if entry.what in _TRIED else "")),
         )
         for entry in entries
     ]

@@ -274,7 +274,11 @@ def test_who_queues_nothing_does_not_speak_of_it(
     monkeypatch.setattr(links, "OPEN_LIMIT_S", 0.2)
     ran = here.run(*command, "--redis-url", "redis://127.0.0.1:1")
     assert (ran.code, ran.out) == (69, "")
-    assert ran.err.startswith("error: redis://127.0.0.1:1 does not answer (tried 0.2 s).\n")
+    assert ran.err == (
+        "error: redis://127.0.0.1:1 does not answer (tried 0.2 s).\n"
+        "hint:  cannot connect to 127.0.0.1:1: connection refused. Start it, or correct redis_url (mailspool settings "
+        "shows it)\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,13 @@ def test_a_conversation() -> None:
 def test_a_history() -> None:
     entries = [
         Happened(AT, "first_try", None, None),
+        Happened(AT + timedelta(minutes=1), "deferred", "main", None),
         Happened(AT + timedelta(minutes=5), "sent", "main", "250 2.0.0 queued"),
     ]
     assert [plain(line).rstrip() for line in history_lines(entries)] == [
         "history",
         "  Mon 23 Nov 21:04:00  first try",
+        "  Mon 23 Nov 21:05:00  deferred   main  no final reply came",
         "  Mon 23 Nov 21:09:00  sent       main  250 2.0.0 queued",
     ]
     assert history_lines(entries[:1]) == [], "the screen above tells it"

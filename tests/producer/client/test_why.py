@@ -256,6 +256,14 @@ def message(state: str = "", batch: BatchFacts | None = None, verdict: str | Non
     return of_message(MessageFacts(status, batch or facts(), **more))
 
 
+def unanswered(state: str) -> Why:
+    """Its last final reply was lost; sent or failed it is by `resolve`."""
+    at_ms = NOW + HOUR if state == "d" else NOW - HOUR
+    stored = encode_outcome(Outcome(state, at_ms, 2, 0, "main", "", "lost_reply", NOW - 2 * HOUR, NOW - HOUR, 812))
+    status = message_status("b1", 17, "ali@x.test", stored, verdict=None, message_id="<b1.17@x.test>")
+    return of_message(MessageFacts(status, facts()))
+
+
 def test_a_try_that_cost_none() -> None:
     stored = encode_outcome(Outcome("d", NOW + HOUR, 0, 0, "main", "550 5.1.8 bad sender", "sender", NOW, NOW))
     status = message_status("b1", 17, "ali@x.test", stored, verdict=None, message_id="<b1.17@x.test>")
@@ -267,6 +275,9 @@ MESSAGES: list[tuple[Why, list[str], int | None]] = [
     (message("s"), ["Nothing waits: it was sent 19:00 by main: 250 2.0.0 Ok."], None),
     (message("f"), ["It failed 19:00 by main after 2 tries: 550 5.1.1 no such user."], None),
     (message("u"), ["It is uncertain since 19:00: the final reply of main was lost. You decide."], None),
+    (unanswered("s"), ["Nothing waits. A person has decided that it was sent: its final reply was lost 19:00."], None),
+    (unanswered("f"), ["Nothing waits. A person has decided that it failed: its final reply was lost 19:00."], None),
+    (unanswered("d"), ["Try 2 at 19:00 got no final reply from main (lost reply); next try 21:00.", LAST], NOW + HOUR),
     (message(verdict="cancelled"), ["Nothing waits: it is cancelled."], None),
     (message(verdict="expired"), ["Nothing waits: it is expired."], None),
     (message("d"), ["Try 2 at 19:00 was answered 450 4.2.0 greylisted by main; next try 21:00.", LAST], NOW + HOUR),

@@ -299,6 +299,11 @@ def _message_end(facts: MessageFacts) -> Cause:
     )
     by = f" by {message.relay}" if message.relay else ""
     batch = message.batch
+    if not message.reply and message.reason == "lost_reply" and message.state in ("sent", "failed"):
+        words = (
+            f"A person has decided that it {message.state.replace('sent', 'was sent')}: its final reply was lost{at}."
+        )
+        return Cause("done", f"Nothing waits. {words}", 0)
     match message.state:
         case "uncertain":
             words = (
@@ -345,12 +350,14 @@ def _message_waits(facts: MessageFacts) -> list[Cause]:
 def _deferred(facts: MessageFacts) -> Cause:
     message, now_ms = facts.message, facts.batch.seen.now_ms
     at = when(message.last_try, now_ms)
-    reply = message.reply or (message.reason or "no reply").replace("_", " ")
-    by = f" by {message.relay}" if message.relay else ""
+    reply, by = f"was answered {message.reply}", f" by {message.relay}" if message.relay else ""
+    if not message.reply:
+        reply, by = "got no final reply", f" from {message.relay}" if message.relay else ""
+        by += f" ({(message.reason or 'no reason known').replace('_', ' ')})"
     next_ms = max(ms_of(message.next_try) if message.next_try else 0, facts.due_ms or 0)
     due = f"next try {moment(next_ms, now_ms)}" if next_ms > now_ms else "it is due now"
     what = f"Try {message.attempts}" if message.attempts else "A try that does not count"
-    words = f"{what}{f' at {at}' if at else ''} was answered {reply}{by}; {due}."
+    words = f"{what}{f' at {at}' if at else ''} {reply}{by}; {due}."
     return Cause("reply", words, 1, utc(next_ms) if next_ms > now_ms else None)
 
 
