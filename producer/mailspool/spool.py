@@ -216,7 +216,7 @@ class Spool:
     # -- looking
 
     async def batch(self, ref: str) -> Batch:
-        """By id, unique id prefix (>= 4 characters), "key:<key>" or "last". Raises NotFound."""
+        """By id, unique id prefix (>= 4 characters), "key:<key>", "last" or "last:bulk". Raises NotFound."""
         return Batch(self, await browse.find_batch(await self.connection(), ref))
 
     async def batches(self, limit: int = 20) -> AsyncIterator[BatchStatus]:

@@ -137,7 +137,10 @@ VersionFlag = Annotated[
 ]
 
 BatchRef = Annotated[
-    str, typer.Argument(metavar="BATCH", help='Its id, the beginning of it, "key:KEY", or "last".', show_default=False)
+    str,
+    typer.Argument(
+        metavar="BATCH", help='Its id, the beginning of it, "key:KEY", "last" or "last:bulk".', show_default=False
+    ),
 ]
 Timeout = Annotated[
     timedelta | None, typer.Option("--timeout", metavar="DUR", parser=duration, help="Give up watching after this.")

@@ -283,7 +283,8 @@ def live_line(status: BatchStatus, columns: int) -> Line:
 
 def spool_screen(spool: SpoolStatus, now: datetime) -> list[Line]:
     """The whole spool and its batches."""
-    rate = sum(batch.rate_per_s or 0 for batch in spool.batches if not batch.done)
+    moving = [batch for batch in spool.batches if batch.queued and not batch.done and not batch.waiting_for]
+    rate = sum(batch.rate_per_s or 0 for batch in moving)  # of what only waits it is an average over its past
     workers = counted(spool.workers, "worker") if spool.workers else "no worker is running"
     facts: list[Sequence[Cell]] = [
         ("spool", f"{spool.spool}   {spool.durability}"),

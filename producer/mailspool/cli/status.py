@@ -14,6 +14,7 @@ from mailspool.cli.options import Ask
 if TYPE_CHECKING:
     from mailspool.cli.interrupt import Signals
     from mailspool.spool import Spool
+    from mailspool.status import BatchStatus
 
 _OF_THE_SERVICE: Final = Path("/var/lib/mailspool")
 """Where the service keeps its spool: whoever looks for its batches in their own finds nothing."""
@@ -24,9 +25,11 @@ def status(
     ask: Ask,
     ref: Annotated[
         str | None,
-        typer.Argument(metavar="[BATCH]", help='An id, its beginning, "key:KEY", or "last".', show_default=False),
+        typer.Argument(
+            metavar="[BATCH]", help='An id, its beginning, "key:KEY", "last" or "last:bulk".', show_default=False
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every batch, not only the latest 20.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every batch and single mail, not only the latest 20.")] = False,
 ) -> int:
     """Show a batch, or the spool and its latest batches."""
     from mailspool.cli import interrupt
@@ -54,7 +57,7 @@ async def _batch(ask: Ask, spool: Spool, ref: str) -> None:
 
 
 async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
-    from mailspool.cli import screens
+    from mailspool.cli import screens, singles
 
     found = await spool.status()
     if every:
@@ -62,7 +65,15 @@ async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
     if ask.say.json:
         ask.say.object(found.to_dict())
         return
+    away: list[BatchStatus] = []
+    looked = 0
+    if not every and any(map(singles.is_single, found.batches)):
+        latest = [batch async for batch in spool.batches(singles.LOOKED_AT)]
+        shown, away = singles.folded(latest)
+        found, looked = replace(found, batches=tuple(shown)), len(latest)
     ask.say.lines(screens.spool_screen(found, datetime.now(UTC)))
+    if away:
+        ask.say.lines([singles.folded_line(away, looked)])
     for route in found.routes:
         if route.state != "ok":
             look = f"Look:  mailspool probe {route.name}"

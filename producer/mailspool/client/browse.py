@@ -36,6 +36,9 @@ _AT_ONCE = 20
 """Chunks fetched in one round trip, if their rows are small."""
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 _OLDEST_AMONG = 50
+_LAST_OF = "last:"
+_LAST_AMONG = 5_000
+"""Batches whose class is asked for, in one round trip."""
 _TIME = re.compile(rb"\d{1,13}")
 """Milliseconds up to the year 2286."""
 
@@ -48,7 +51,7 @@ class Chunk(NamedTuple):
 
 
 async def find_batch(connection: Connection, ref: str) -> Receipt:
-    """The batch behind an id, a unique prefix of at least 4 characters, "key:<key>" or "last"."""
+    """The batch behind an id, a unique prefix of at least 4 characters, "key:<key>", "last" or "last:<class>"."""
     batch = await _find_id(connection, ref)
     found = await connection.command("HMGET", connection.keys.batch(batch), "class", "name", "key")
     class_, name, key = (value.decode() if value else "" for value in cast("list[bytes | None]", found))
@@ -77,6 +80,8 @@ async def _find_id(connection: Connection, ref: str) -> str:
         for batch in await latest(connection, 1):
             return batch
         raise NotFound(f"no batches in {connection.link.name} yet.", code="no_such_batch")
+    if ref.startswith(_LAST_OF):
+        return await _last_of(connection, ref.removeprefix(_LAST_OF))
     if ref.startswith("key:"):
         found = await connection.command("GET", keys.key(ref[4:]))
         if found is None:
@@ -95,6 +100,22 @@ async def _find_id(connection: Connection, ref: str) -> str:
             f'"{ref[:60]}" is the beginning of several batches: {", ".join(names[:3])}{more}', code="no_such_batch"
         )
     raise no_batch(connection, ref, await _latest_words(connection))
+
+
+async def _last_of(connection: Connection, class_: str) -> str:
+    """Where single mails come every second, `last` is one of them."""
+    if class_ not in CLASSES:
+        known = " or ".join(f"{_LAST_OF}{name}" for name in CLASSES)
+        raise no_batch(connection, f"{_LAST_OF}{class_}", f" Did you mean {known}?")
+    names = await latest(connection, _LAST_AMONG)
+    answers = await connection.commands(
+        [("HGET", connection.keys.batch(batch), "class") for batch in names], broken=True
+    )
+    for batch, stored in zip(names, answers, strict=True):
+        if stored == class_.encode():
+            return batch
+    among = f" among the latest {_LAST_AMONG:,}" if len(names) == _LAST_AMONG else ""
+    raise NotFound(f"no {class_} batch in {connection.link.name}{among}.", code="no_such_batch")
 
 
 async def _latest_words(connection: Connection) -> str:

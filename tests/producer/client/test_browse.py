@@ -38,6 +38,17 @@ async def test_a_batch_is_found_by_id_prefix_key_and_last(spool: Spool) -> None:
             await spool.batch(ref)
 
 
+async def test_the_last_of_a_class(spool: Spool) -> None:
+    news = await spool.send_batch(NEWS, ROWS)
+    with pytest.raises(NotFound, match=r"no transactional batch in .*spool"):
+        await spool.batch("last:transactional")
+    reset = await spool.send(HELLO)
+    found = [(await spool.batch(ref)).id for ref in ("last", "last:transactional", "last:bulk")]
+    assert found == [reset.id, reset.id, news.id]
+    with pytest.raises(NotFound, match=r'no batch "last:fast" .* Did you mean last:transactional or last:bulk\?'):
+        await spool.batch("last:fast")
+
+
 async def test_a_prefix_of_several_is_told(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter([f"b00000000{n}" for n in range(5)])
     monkeypatch.setattr("mailspool.client.single.new_batch_id", lambda: next(names))
