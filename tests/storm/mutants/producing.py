@@ -47,7 +47,7 @@ FAULTS = (
     Fault("load does not check who may", "load", "if get('upload') ~= u then return {'TAKEN'} end", ""),
     Fault("load into a closed batch", "load", "if verdict then return {'CLOSED', verdict} end", ""),
     Fault("load gives no sign of life", "load", "call('ZADD', P..'loading', now, u)\n", ""),
-    Fault("identities of uncommitted uploads count", "load", "call('HKEYS', P..'uploads:'..b)", "{u}"),
+    Fault("identities of uncommitted uploads count", "load", "call('HGETALL', P..'uploads:'..b)", "{u, '1,0'}"),
     Fault("identities are forgotten", "load", "if seen[j] then known", "if false then known"),
     Fault("load counts twice", "load", "call('HSETNX', U, 'k'..k, #rows) == 1", "call('HSET', U, 'k'..k, #rows) >= 0"),
     Fault(

@@ -11,9 +11,12 @@ local U, ids, rows, known = P..'upload:'..u, {}, {}, 0
 if with_ids == '1' then
   local all, seen = {}, {}
   for j = 6, #ARGV, 2 do all[#all + 1] = ARGV[j] end
-  for _, other in ipairs(call('HKEYS', P..'uploads:'..b)) do
-    local have = call('SMISMEMBER', P..'ids:'..other, unpack(all))
-    for j = 1, #all do if have[j] == 1 then seen[j] = true end end
+  local others = call('HGETALL', P..'uploads:'..b)
+  for i = 1, #others, 2 do
+    if others[i + 1]:sub(1, 2) ~= '0,' then           -- a script that is run every minute adds nothing most of the time
+      local have = call('SMISMEMBER', P..'ids:'..others[i], unpack(all))
+      for j = 1, #all do if have[j] == 1 then seen[j] = true end end
+    end
   end
   for j = 1, #all do
     if seen[j] then known = known + 1 else ids[#ids + 1] = all[j]; rows[#rows + 1] = ARGV[5 + 2 * j] end
