@@ -150,27 +150,19 @@ class Templates:
             return []
         names = {**_GLOBALS, "email": recipient, "row": values, **values}
         context = _ENV.context_class(_ENV, names, None, template.blocks)
+        pieces: list[str] = []
         try:
-            whole = self._join(template.root_render_func(context))
+            pieces.extend(template.root_render_func(context))  # keeps what came before an error
+            whole = self._join(pieces)
             if len(whole) > STEPS:
                 raise TooMuchError
             texts = whole.split(SEPARATOR)
         except Exception as error:  # noqa: BLE001 - a template may raise anything; it becomes this row's reason
-            raise RenderError(f"{self._failed_in(template, names)}: {_reason(error)}") from None
+            label = self.dynamic[min(pieces.count(SEPARATOR), len(self.dynamic) - 1)].label
+            raise RenderError(f"{label}: {_reason(error)}") from None
         if len(texts) != len(self.dynamic):
             raise RenderError("a value holds a NUL character")
         return texts
-
-    def _failed_in(self, template: Template, names: dict[str, object]) -> str:
-        """The label of the field that raises: rendered again, counting the separators before it."""
-        context = _ENV.context_class(_ENV, names, None, template.blocks)
-        done = 0
-        try:
-            for piece in template.root_render_func(context):
-                done += piece == SEPARATOR
-        except Exception:  # noqa: BLE001 - the same error again: only the place is wanted
-            return self.dynamic[min(done, len(self.dynamic) - 1)].label
-        return "template"
 
 
 def _parse(field: Field) -> nodes.Template:
@@ -187,6 +179,8 @@ def _parse(field: Field) -> nodes.Template:
         if typed := _spaced_name(field.source, error.lineno, what):
             raise _not_one_word(field, error.lineno, typed) from None
         raise _syntax_error(field, error.lineno, what) from None
+    except UndefinedError:  # Jinja works out what is constant
+        raise _syntax_error(field, 1, "something that it asks for can have no value") from None
     except (RecursionError, SyntaxError):  # Python allows 20 blocks inside one another
         raise _syntax_error(field, 1, "it is nested too deeply") from None
 

@@ -1,20 +1,21 @@
 """What one rendering may spend, and how large things are: the arithmetic behind bounded.py.
 
-Raises TooMuchError, which is a SecurityError.
+A step stands for at most 25 ns and for at most 4 bytes that are kept: every price below and in pricing.py, filters.py
+and counting.py is at least that, so that STEPS bound both. Raises TooMuchError, which is a SecurityError.
 """
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, Sized, ValuesView
 from decimal import Decimal
-from functools import lru_cache
+from itertools import islice
+from sys import getsizeof
+from types import NoneType
 from typing import Any, cast
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Undefined
 from jinja2.utils import Namespace
 
 STEPS = 20_000_000
@@ -24,11 +25,14 @@ _AN_ITEM = 50
 """Steps: to look at an item costs what copying so many characters does, and more."""
 LONGEST = 1_000_000
 """Characters that a width, a product or a replacement may add: a ruler, an indent; more is a mistake or an attack."""
-_DECIMAL_DIGITS = 10_000
-_COPIED_A_STEP = 16
+_COPIED_A_STEP = 4
 _LOOKED_A_STEP = 50
+_AT_ONCE = 64
+_DECIMAL_DIGITS = 1_000
+_DECIMAL_BYTES = 600
+"""Of a thousand digits: those behind the point count, too."""
 _TEXT = frozenset((str,))
-_SPEC = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?")
+PLAIN = frozenset((int, float, bool, NoneType))
 
 
 class TooMuchError(SecurityError):
@@ -37,15 +41,6 @@ class TooMuchError(SecurityError):
     def __init__(self, what: str = "") -> None:
         super().__init__(what)
         self.what = what
-
-
-@contextlib.contextmanager
-def named(what: str) -> Iterator[None]:
-    """Who wrote the template is told what was too much."""
-    try:
-        yield
-    except TooMuchError as error:
-        raise TooMuchError(error.what or what) from None
 
 
 class BoundedContext(Context):
@@ -84,19 +79,13 @@ def refuse_above(limit: int, size: int) -> None:
 
 
 def spend_copied(context: BoundedContext, value: object) -> None:
-    """For what is made by copying what is there (`+`, `~`): quick for its size, but it may not grow for ever."""
+    """For what is made by copying what is there (`+`, `~`, slices): quick for its size, but all of it may be kept."""
     if isinstance(value, str):
         if len(value) > SHORT:
             refuse_above(STEPS, len(value))
-            spend(context, len(value) // _COPIED_A_STEP)
+            spend(context, getsizeof(value) // _COPIED_A_STEP)
     elif isinstance(value, bytes | list | tuple):
-        spend(context, len(value))
-
-
-def spend_looked(context: BoundedContext, value: object) -> None:
-    """For what is looked through by C code: searched, counted, measured."""
-    if isinstance(value, str | bytes | list | tuple | Mapping) and len(value) > SHORT:
-        spend(context, len(value) // _LOOKED_A_STEP)
+        spend(context, 4 * len(value))
 
 
 def spend_long(context: BoundedContext, value: object) -> None:
@@ -106,6 +95,37 @@ def spend_long(context: BoundedContext, value: object) -> None:
             spend(context, len(value))
     elif isinstance(value, bytes | list | tuple | Mapping):
         spend(context, size_of(value))
+    elif isinstance(value, Decimal):
+        spend(context, getsizeof(value))
+
+
+def weigh(value: object) -> int:
+    """Steps to look all through it: to compare or to hash it. Numbers are bounded where they are made."""
+    kind = type(value)
+    if kind in PLAIN:
+        return 0
+    if isinstance(value, str | bytes):
+        return len(value) // _LOOKED_A_STEP
+    if isinstance(value, Decimal):
+        refuse_huge(value)
+        return 2
+    return size_of(value)
+
+
+def count_of(value: object) -> int:
+    """Items of what has a length; else 0."""
+    return len(value) if isinstance(value, Sized) and not isinstance(value, Undefined) else 0
+
+
+def held(context: BoundedContext, value: object) -> object:
+    """What somebody would gather out of a stream, gathered here, where it is counted."""
+    if not isinstance(value, Iterator):
+        return value
+    gathered: list[object] = []
+    while some := list(islice(value, _AT_ONCE)):
+        gathered += some
+        spend(context, sizes_of(some))
+    return gathered
 
 
 def size_of(value: object) -> int:
@@ -115,7 +135,9 @@ def size_of(value: object) -> int:
     total, stack = 0, [value]
     while stack and total <= STEPS:
         item = stack.pop()
-        if isinstance(item, str | bytes):
+        if type(item) in PLAIN:
+            total += 1
+        elif isinstance(item, str | bytes):
             total += len(item) + 1
         elif isinstance(item, Mapping):
             total += 2 * _AN_ITEM * len(item) + 1
@@ -125,6 +147,12 @@ def size_of(value: object) -> int:
             total += _AN_ITEM * len(item) + 1
             if total <= STEPS:
                 stack += item
+        elif isinstance(item, KeysView | ValuesView | ItemsView):
+            total += 2 * _AN_ITEM * len(item) + 1
+            if total <= STEPS:
+                stack += item
+        elif isinstance(item, Decimal):
+            total += getsizeof(item)
         elif isinstance(item, Namespace):
             stack.append(item._Namespace__attrs)  # printed with the list that holds it
             total += 1
@@ -147,51 +175,10 @@ def concat(pieces: Iterable[str]) -> str:
     return "".join(texts)
 
 
-# -- numbers and widths
-
-
 def refuse_huge(*values: object) -> None:
+    """Decimals only: their digits may be many, before the point or behind it."""
     for value in values:
-        if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _DECIMAL_DIGITS:
+        if isinstance(value, Decimal) and (
+            getsizeof(value) > _DECIMAL_BYTES or (value.is_finite() and abs(value.adjusted()) > _DECIMAL_DIGITS)
+        ):
             raise TooMuchError
-
-
-def refuse_wide(values: Iterable[object], times: int = 1) -> None:
-    for value in values:
-        if isinstance(value, int):
-            refuse_above(LONGEST, value * times)
-
-
-@lru_cache(maxsize=256)
-def _spec_widths(form: str) -> tuple[int, int, bool]:
-    """Of a printf format: all widths together, how many fields, and whether an argument gives a width."""
-    found = [width for pair in _SPEC.findall(form) for width in pair if width]
-    numbers = [min(int(width[-12:]), 10**12) if len(width) <= 12 else 10**12 for width in found if width != "*"]
-    return sum(numbers), form.count("%"), "*" in found
-
-
-@lru_cache(maxsize=256)
-def is_short_format(form: str) -> bool:
-    """One field of a usual width: with a number it gives a short text."""
-    widths, fields, starred = _spec_widths(form)
-    return fields == 1 and not starred and widths + len(form) <= SHORT
-
-
-def check_printf(form: str, given: object) -> None:
-    widths, fields, starred = _spec_widths(form)
-    refuse_above(LONGEST, widths)
-    values = given if isinstance(given, tuple) else tuple(given.values()) if isinstance(given, Mapping) else (given,)
-    for value in values:
-        if isinstance(value, Decimal):
-            refuse_huge(value)
-        elif isinstance(value, str) and len(value) * fields > LONGEST:
-            refuse_above(STEPS, fields * size_of(given))
-    if starred:
-        refuse_wide(values, fields)
-
-
-def check_replace(text: str | bytes, old: object, new: object) -> None:
-    if isinstance(old, type(text) if isinstance(text, bytes) else str) and isinstance(new, str | bytes):
-        grown = len(new) - len(cast("str", old))
-        if grown > 0 and grown * (len(text) + 1) > LONGEST:
-            refuse_above(LONGEST, grown * cast("str", text).count(cast("str", old)))
