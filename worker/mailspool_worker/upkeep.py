@@ -20,11 +20,16 @@ from mailspool_worker.events import Events
 
 _SLICES = 200
 """Calls of 100 chunks each for one batch in one round: two million messages a minute."""
-_A_ROUND = 50
+_A_LOOK = 50
+_INDEX_S = 20.0
+"""In one round, of each index: a spool of single mails has a batch for each, and hundreds of them may end a second.
+Both together leave time for all else within arq's limit of a job."""
 _PUT_OFF_MS = UPLOAD_ABANDONED_MS // 2
 """Less than the time after which an upload is abandoned: its score must not read as a sign of life."""
 _A_STEP = 500
 """Waiting batches looked at in one round trip."""
+
+Tidy = Callable[[str], Awaitable[str]]
 
 
 async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[], bool], events: Events) -> None:
@@ -34,19 +39,37 @@ async def upkeep(link: Link, moves: Moves, clock: RedisClock, over: Callable[[],
         (moves.keys.loading, now_ms - UPLOAD_ABANDONED_MS, moves.collect),
         (moves.keys.retire, now_ms, moves.purge),
     ):
-        for name in await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_ROUND):
-            answer = await _tidied(tidy, name, over)
-            if answer in ("OK", "MORE", "ALIVE"):
-                continue
-            if answer != "BUSY":
-                events.warning("upkeep_put_off", index=key, name=_text(name), why=answer)
-            await link.redis.zadd(key, {name: until_ms + _PUT_OFF_MS}, xx=True)
+        await _index(link, key, until_ms, tidy, _over_in(_INDEX_S, clock, over), events)
     for class_ in CLASSES:
         for version in VERSIONS_SERVED:
             await _broom(moves, class_, version, over, events)
 
 
-async def _tidied(tidy: Callable[[str], Awaitable[str]], name: bytes, over: Callable[[], bool]) -> str:
+def _over_in(seconds: float, clock: RedisClock, over: Callable[[], bool]) -> Callable[[], bool]:
+    ends_s = clock.boot_s() + seconds
+    return lambda: over() or clock.boot_s() > ends_s
+
+
+async def _index(link: Link, key: str, until_ms: int, tidy: Tidy, over: Callable[[], bool], events: Events) -> None:
+    """Everything that is due, each once: what takes more slices than a round has stays where it is."""
+    seen: set[bytes] = set()
+    while not over():
+        due = await link.redis.zrangebyscore(key, "-inf", until_ms, start=0, num=_A_LOOK)
+        if not (fresh := [name for name in due if name not in seen]):
+            return
+        seen.update(fresh)
+        for name in fresh:
+            if over():
+                return
+            answer = await _tidied(tidy, name, over)
+            if answer in ("OK", "MORE", "ALIVE"):
+                continue
+            if answer not in ("BUSY", "GONE"):  # GONE: another worker's upkeep was faster, or no name of ours
+                events.warning("upkeep_put_off", index=key, name=_text(name), why=answer)
+            await link.redis.zadd(key, {name: until_ms + _PUT_OFF_MS}, xx=True)
+
+
+async def _tidied(tidy: Tidy, name: bytes, over: Callable[[], bool]) -> str:
     """The last answer, or the server's words."""
     answer = "MORE"
     try:
