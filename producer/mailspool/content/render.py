@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from types import NoneType
 from typing import NamedTuple, cast
 
@@ -42,6 +43,9 @@ _KEYWORDS = frozenset(
 )
 """Words of Jinja's own that stand between names."""
 _NAMES_SHOWN = 12
+_MOST_TAGS = 5_000
+_MOST_TOKENS = 30_000
+"""Of one field: compiling these takes up to five seconds, and every worker does it."""
 _NO_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 _NUMBERS = frozenset((int, float, bool, NoneType))
 _TEXT_TYPES = frozenset((str, Markup, int, float, bool, NoneType, Decimal, list, dict, tuple))
@@ -168,6 +172,7 @@ class Templates:
 def _parse(field: Field) -> nodes.Template:
     _refuse_nul(field, field.source)
     try:
+        _refuse_long(field)
         tree = _ENV.parse(field.source)
         _refuse_foreign(field, tree)
         _ENV.compile(counted(tree), defer_init=True)  # finds what parsing alone does not, while the field is known
@@ -181,8 +186,12 @@ def _parse(field: Field) -> nodes.Template:
         raise _syntax_error(field, error.lineno, what) from None
     except UndefinedError:  # Jinja works out what is constant
         raise _syntax_error(field, 1, "something that it asks for can have no value") from None
+    except InputError:
+        raise
     except (RecursionError, SyntaxError):  # Python allows 20 blocks inside one another
         raise _syntax_error(field, 1, "it is nested too deeply") from None
+    except ValueError:  # Python reads and writes integers of 4,300 digits
+        raise _syntax_error(field, 1, "a number in it has too many digits") from None
 
 
 def _spaced_name(source: str, line: int, what: str) -> str:
@@ -211,6 +220,16 @@ def _not_one_word(field: Field, line: int, typed: str) -> InputError:
     )
     hint = f"the columns of a list file are named in lower case, with _ for spaces: {name}"
     return InputError(error.message, hint=hint, code=error.code)
+
+
+def _refuse_long(field: Field) -> None:
+    """Raises TemplateSyntaxError, too: it reads the source, where that is long enough to hold too much."""
+    source = field.source
+    tags = sum(source.count(sign) for sign in ("{{", "{%", "{#"))
+    if tags > _MOST_TAGS:
+        raise _syntax_error(field, 1, f"it has {tags:,} tags, and {_MOST_TAGS:,} are allowed: let a loop write them")
+    if len(source) > _MOST_TOKENS and next(islice(_ENV.lex(source), _MOST_TOKENS, None), None):
+        raise _syntax_error(field, 1, f"its tags hold more than {_MOST_TOKENS:,} names, numbers and signs")
 
 
 def _refuse_foreign(field: Field, tree: nodes.Template) -> None:
@@ -319,8 +338,9 @@ def _mailbox_fields(key: str, source: str) -> list[Field]:
         try:
             for half in halves:
                 _ENV.parse(half.source)
-        except TemplateSyntaxError:
-            return [Field(key, key, source)]  # the `<` stands inside a tag: read as a whole, row by row
+        except (TemplateSyntaxError, RecursionError, ValueError):
+            # The `<` stands inside a tag: read as a whole, row by row. What is wrong in any case, `_parse` says then.
+            return [Field(key, key, source)]
         return halves
     return [Field(key, key, source)]
 

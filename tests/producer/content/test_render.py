@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from mailspool.content.render import Field, RenderError, Templates, missing_sentence, needed_names, uses_row
 from mailspool.contract.records import AttachmentRef, Spec
 from mailspool.errors import InputError
+from mailspool.message import Message, to_spec
 
 FRAGMENTS = st.sampled_from(
     [
@@ -228,6 +229,11 @@ def test_nothing_in_a_template_is_random(source: str) -> None:
         ("{% from 'x' import y %}", "text: {% import %} is not offered"),
         ("{% block x %}{% endblock %}", "text: {% block %} is not offered"),
         ("{% for i in x %}" * 30 + "{% endfor %}" * 30, "text: it is nested too deeply."),
+        ("{{ " + "9" * 5000 + " }}", "text: a number in it has too many digits."),
+        ("{{ 0x" + "f" * 5000 + " }}", "text: a number in it has too many digits."),
+        ("{{ a }}" * 5001, "text: it has 5,001 tags, and 5,000 are allowed: let a loop write them."),
+        ("{#" * 100_000, "text: it has 100,000 tags, and 5,000 are allowed: let a loop write them."),
+        ("{{ [" + "1," * 20_000 + "] }}", "text: its tags hold more than 30,000 names, numbers and signs."),
         ("a\0b", "text holds a NUL character: no mail may."),
     ],
 )
@@ -236,6 +242,14 @@ def test_bad_templates_name_field_and_line(source: str, sentence: str) -> None:
         Templates([Field("subject", "subject", "{{ fine }}"), Field("text", "text", source)])
     assert str(caught.value).startswith(sentence)
     assert caught.value.code == "bad_template"
+
+
+@pytest.mark.parametrize("place", ["from_", "to", "reply_to"])
+def test_a_bad_template_in_a_mailbox_is_told(place: str) -> None:
+    for tag in ("{{ " + "9" * 5000 + " }}", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}"):
+        given = {"from_": "a@sender.test", "text": "x", place: f"{tag} <{{{{ email }}}}>"}
+        with pytest.raises(InputError):
+            needed_names(to_spec(Message(**given), kind="template")[0])  # type: ignore[arg-type]  # a table's fields
 
 
 # ---------------------------------------------------------------- names that a row must have
