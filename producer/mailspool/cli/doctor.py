@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _STYLES: Final[dict[str, Style]] = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
+_ONE_LINE: Final = 57
+"""Detail and advice beside each other in a terminal of 80 columns; else the advice has a line of its own."""
+
+
 def doctor(ask: Ask) -> int:
     """Look at Redis, workers, relays and settings; say what to do."""
     from mailspool.cli import interrupt
@@ -52,6 +56,11 @@ def _screen(report: DoctorReport) -> list[Line]:
     rows: list[list[Cell]] = []
     for check in report.checks:
         label = "" if (check.fix or "").startswith("Did you mean") else "fix: "
-        fix = f"   {label}{harmless(check.fix)}" if check.fix else ""
-        rows.append([Span(check.level, _STYLES[check.level]), harmless(check.name), f"{harmless(check.detail)}{fix}"])
+        fix, detail = f"{label}{harmless(check.fix)}" if check.fix else "", harmless(check.detail)
+        aside = fix and len(detail) + len(fix) > _ONE_LINE
+        rows.append([Span(check.level, _STYLES[check.level]), harmless(check.name), detail])
+        if aside:
+            rows.append(["", "", fix])
+        elif fix:
+            rows[-1][-1] = f"{detail}   {fix}"
     return table(rows)

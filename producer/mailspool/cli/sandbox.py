@@ -151,6 +151,7 @@ def _greet(ask: Ask, receiver: Receiver, keep: Path | None) -> None:
     kept = f"; mail is kept in {keep}" if keep else "; mail is shown and forgotten (--keep DIR keeps it)"
     ask.say.note(f"listening on {receiver.url}{kept}")
     ask.say.note(f"send to it:   MAILSPOOL_RELAY_URL={receiver.url} mailspool send ... --deliver")
+    ask.say.note("it reads and shows every mail, some hundreds a second: what you see is its speed, not Mailspool's")
     ask.say.note("it takes every mail; these local parts make it misbehave (x is any text, N a number):")
     for row in order_help().splitlines():
         ask.say.note(f"  {row}")

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mailspool.cli.paint import Cell, Line
     from mailspool.client.verify import VerifyReport
 
+_SUM: Final = (
+    "For each:  total = queued + sent + deferred + failed + expired",
+    "                   + cancelled + suppressed + uncertain",
+)
 _SHOWN: Final = 50
 """On a screen; `--json` has up to 1,000."""
 
@@ -69,6 +73,6 @@ def _screen(found: VerifyReport, spool: str, *, repair: bool) -> list[Line]:
     elif found.unproved:
         lines.append(line(f"{seen}; nothing wrong was found."))
     else:
-        fit = "total = queued + sent + deferred + failed + expired + cancelled + suppressed + uncertain, for each."
-        lines.append(line(Span(f"{seen}, all in order: {fit}", "green")))
+        lines.append(line(Span(f"{seen}, all in order.", "green")))
+        lines += [line(words) for words in _SUM]
     return lines

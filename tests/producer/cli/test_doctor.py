@@ -13,7 +13,9 @@ def test_the_screen(here: Here) -> None:
     assert lines["spool"].startswith("ok    spool        embedded Valkey ")
     assert lines["worker"] == "FAIL  worker       none running   fix: mailspool worker"
     assert lines["relay main"].startswith("ok    relay main   no TLS, no login, PIPELINING, 250 in ")
-    assert lines["env"] == "warn  env          MAILSPOOL_RELAY_URI is no setting   Did you mean MAILSPOOL_RELAY_URL?"
+    assert lines["env"] == "warn  env          MAILSPOOL_RELAY_URI is no setting"
+    advice = f"{'':19}Did you mean MAILSPOOL_RELAY_URL?\n"
+    assert f"{lines['env']}\n{advice}" in ran.out, "in 80 columns it has a line of its own"
 
 
 def test_for_programs(here: Here) -> None:

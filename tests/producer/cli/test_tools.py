@@ -66,11 +66,12 @@ def test_sandbox_without_flags(here: Here, monkeypatch: pytest.MonkeyPatch) -> N
     ran = here.run("sandbox")
     assert asked == [("127.0.0.1", 2525)]
     assert (ran.code, ran.out) == (130, "")
-    first, second, third, *table = ran.err.splitlines()
+    first, second, speed, third, *table = ran.err.splitlines()
     url = first.removeprefix("listening on ").partition(";")[0]
     assert url.startswith("smtp://127.0.0.1:")
     assert first.endswith("; mail is shown and forgotten (--keep DIR keeps it)")
     assert second == f"send to it:   MAILSPOOL_RELAY_URL={url} mailspool send ... --deliver"
+    assert speed.endswith("what you see is its speed, not Mailspool's")
     assert third.startswith("it takes every mail; these local parts make it misbehave")
     assert table[-1] == "Stopped."
 

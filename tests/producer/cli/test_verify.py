@@ -32,7 +32,9 @@ def test_found_repaired_and_in_order(here: Here, socket: Path) -> None:
     batch = str(here.send("--to", "list.csv", *url, "--json").json()["batch"])
     sound = here.run("verify", *url)
     assert (sound.code, sound.err) == (0, "")
-    assert sound.out.startswith(f"unix://{socket}: 150 messages in 1 batch, all in order: total = queued + ")
+    assert sound.out.startswith(
+        f"unix://{socket}: 150 messages in 1 batch, all in order.\nFor each:  total = queued + "
+    )
 
     redis(socket, "HSET", f"ms:batch:{batch}", "n_sent", "3")
     redis(socket, "SET", "ms:key:\x1b[2Jgone", "bnone")
