@@ -191,7 +191,7 @@ def _parse(field: Field) -> nodes.Template:
     except (RecursionError, SyntaxError):  # Python allows 20 blocks inside one another
         raise _syntax_error(field, 1, "it is nested too deeply") from None
     except ValueError:  # Python reads and writes integers of 4,300 digits
-        raise _syntax_error(field, 1, "a number in it has too many digits") from None
+        raise _syntax_error(field, 1, "a number has too many digits") from None
 
 
 def _spaced_name(source: str, line: int, what: str) -> str:
