@@ -226,7 +226,20 @@ def _state(seen: Snapshot) -> BatchState:
 
 
 def _next_try(seen: Snapshot, deferred: int) -> datetime | None:
-    return utc(seen.next_due_ms) if deferred and seen.batch["state"] == "live" else None
+    """Of a deferred message; not before one of its relays looks again, where all of them are closed."""
+    if not deferred or seen.batch["state"] != "live":
+        return None
+    due, routes = utc(seen.next_due_ms), _usable_routes(seen)
+    if routes and all(route.state != "ok" and route.until is not None for route in routes):
+        opens = min(route.until for route in routes if route.until is not None)
+        return max(due, opens) if due is not None else None
+    return due
+
+
+def _usable_routes(seen: Snapshot) -> list[RouteStatus]:
+    """What is known of the relays that this batch may use."""
+    pinned = seen.batch.get("relay")
+    return [route_status(name, told) for name, told in seen.routes.items() if not pinned or name == pinned]
 
 
 def _rate(seen: Snapshot, counts: Mapping[str, int], sample: Sample | None) -> float | None:
@@ -276,10 +289,9 @@ def held_words(why: str) -> str:
 
 def _closed_relays(seen: Snapshot) -> str:
     """The relays that this batch may use, if not one of them is open; else nothing."""
-    pinned = seen.batch.get("relay")
-    routes = {name: route for name, route in seen.routes.items() if not pinned or name == pinned}
-    if routes and all(route_status(name, route).state != "ok" for name, route in routes.items()):
-        return "; ".join(route_words(route_status(name, route), seen.now_ms) for name, route in routes.items())
+    routes = _usable_routes(seen)
+    if routes and all(route.state != "ok" for route in routes):
+        return "; ".join(route_words(route, seen.now_ms) for route in routes)
     if seen.batch.get("wait_why") == "closed" and int(seen.batch.get("wait_until") or 0) > seen.now_ms:
         return seen.batch.get("closed_why") or "no relay that it may use is open"
     due = seen.earliest_due_ms

@@ -174,6 +174,19 @@ def test_the_next_try_is_the_first_that_is_to_come() -> None:
     assert batch_status("b1", seen({"state": "held", "n_deferred": 14}, coming=NOW + 60_000)).next_try is None
 
 
+def test_the_next_try_is_not_before_a_relay_opens() -> None:
+    def tried(routes: dict[str, dict[str, str]], **batch: object) -> datetime | None:
+        return batch_status("b1", seen({"n_deferred": 2, **batch}, coming=NOW + 60_000, routes=routes)).next_try
+
+    hour = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
+    quota = {"state": "paused", "why": "450 quota", "until": str(NOW + 3_600_000)}
+    assert tried({"main": quota}) == hour
+    minute = datetime(2026, 11, 23, 20, 1, tzinfo=UTC)
+    assert tried({"main": quota, "b": {}}) == minute, "another one is open"
+    assert tried({"main": quota, "b": {}}, relay="main") == hour
+    assert tried({"main": {**quota, "until": str(NOW + 9_000)}}) == minute
+
+
 RATES = [
     ({}, None, None, None),  # nothing has started
     ({"started": NOW - 10_000, "n_sent": 10_000}, None, 1000.0, 40),

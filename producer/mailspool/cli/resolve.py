@@ -39,6 +39,10 @@ def resolve(
                 ask.say.object(Moved(batch.id, moved).to_dict())
                 return 0
             left = (await batch.status()).uncertain
+            if not moved:
+                none = f"no uncertain mail of {batch.id} matches the filter ({left:,} uncertain)"
+                ask.say.text(f"Nothing to do: {none if left else f'no mail of {batch.id} is uncertain'}.")
+                return 0
             rest = f"; {left:,} {'is' if left == 1 else 'are'} uncertain still" if left else ""
             ask.say.text(
                 f"{counted(moved, 'uncertain mail')} of {batch.id} {'is' if moved == 1 else 'are'} {as_} now{rest}"

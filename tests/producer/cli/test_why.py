@@ -168,8 +168,11 @@ def test_resolve(here: Here) -> None:
     assert asked == f"next  mailspool resolve {batch} --as sent --to u1@y.org"
     ran = here.run("resolve", batch, "--as", "sent", "--to", "u1@y.org")
     assert (ran.code, ran.out) == (0, f"1 uncertain mail of {batch} is sent now; 2 are uncertain still\n")
+    assert here.run("resolve", batch, "--as", "sent", "--to", "a@x.org").out == (
+        f"Nothing to do: no uncertain mail of {batch} matches the filter (2 uncertain).\n"
+    )
     assert here.run("resolve", batch, "--as", "failed", "--domain", "y.org", "--json").json() == {
         "batch": batch, "moved": 2,
     }  # fmt: skip
-    assert here.run("resolve", batch, "--as", "sent").out == f"0 uncertain mails of {batch} are sent now\n"
+    assert here.run("resolve", batch, "--as", "sent").out == f"Nothing to do: no mail of {batch} is uncertain.\n"
     assert here.run("status", batch, "--json").json()["failed"] == 2
