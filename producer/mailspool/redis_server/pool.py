@@ -1,4 +1,4 @@
-"""Connections to one Redis: how each is opened, and how many there may be.
+"""Connections to one Redis: how each is opened, how many there may be, and for how long without work.
 
 Called by link.py. Errors are redis-py's. Nothing is retried here: a command that may be sent twice is for its caller to
 repeat.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from collections.abc import Callable
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -23,21 +25,26 @@ MAX_CONNECTIONS = 64  # a web service with a thousand requests at once must not 
 SOCKET_TIMEOUT_S = 10.0  # without one, a frozen Redis hangs the process for ever
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_CHECK_S = 15  # an idle connection is asked before it is used again: firewalls drop silently
+IDLE_S = 30.0  # what one burst needed is closed after it: small Redis plans allow 30 connections for everybody
 
 # A peer that vanished is noticed after 30 + 3 * 10 s, also by a connection that only waits.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class BoundedPool(ConnectionPool):
-    """A pool whose callers wait when all its connections are in use.
+    """A pool whose callers wait when all its connections are in use, and which closes those that nobody needs.
 
-    redis-py's own BlockingConnectionPool loses a connection for good when its caller is cancelled while giving it back.
+    redis-py's own BlockingConnectionPool loses a connection for good when its caller is cancelled while giving it back,
+    and every pool of it keeps as many connections as it has ever needed at once.
+    Known limit: a pool that is not used at all closes nothing.
     """
 
     def __init__(self, connection_class: type[AbstractConnection], max_connections: int, **options: object) -> None:
         super().__init__(connection_class, None, **options)
         self._free = asyncio.Semaphore(max_connections)
         self._granted: set[AbstractConnection] = set()
+        self._given_back_s: dict[AbstractConnection, float] = {}
+        self.now_s: Callable[[], float] = time.monotonic
 
     async def get_connection(self, command_name: object = None, *keys: object, **options: object) -> AbstractConnection:
         await self._free.acquire()
@@ -47,15 +54,26 @@ class BoundedPool(ConnectionPool):
             self._free.release()
             raise
         self._granted.add(connection)
+        self._given_back_s.pop(connection, None)
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
         try:
             await super().release(connection)
         finally:
+            self._given_back_s[connection] = self.now_s()
             if connection in self._granted:  # redis-py also gives back one that it could not connect
                 self._granted.discard(connection)
                 self._free.release()
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        """redis-py takes the connection that was given back last: the first of the list has been idle for longest."""
+        idle, given_back_s = self._available_connections, self._given_back_s
+        while idle and self.now_s() - given_back_s[idle[0]] > IDLE_S:
+            connection = idle.pop(0)
+            del given_back_s[connection]
+            await connection.disconnect(nowait=True)
 
 
 def make_pool(
