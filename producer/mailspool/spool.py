@@ -8,6 +8,7 @@ How rows are read is lists/, how they become a batch client/.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -43,7 +44,7 @@ from mailspool.errors import ConfigError
 from mailspool.lists.reader import Rows, RowSource, open_rows
 from mailspool.lists.rows import ListOptions
 from mailspool.message import Message
-from mailspool.settings import Settings
+from mailspool.settings import Settings, unknown_variables
 from mailspool.status import BatchStatus, SpoolStatus
 
 Template = Message | EmailMessage | bytes
@@ -51,6 +52,7 @@ _PREVIEW_ID = "b000000000"
 """Stands for the batch's id while its mails are only checked: same length, so the same sizes."""
 _ROW_GUESS = 300
 """Bytes that a row of a list in memory takes in Redis, before any of them was seen."""
+_log = logging.getLogger("mailspool")
 _left_by_a_fork: list[Connection] = []
 """The parent's connections, kept for ever: to close them here would take them out of the event loop that both share."""
 
@@ -66,6 +68,7 @@ class Spool:
                 'Spool takes a Settings object or single settings by name: Spool(redis_url="redis://...").'
             )
         self.settings = settings if settings is not None else Settings(**overrides)
+        self._untold = () if settings is not None else (*unknown_variables(), *self.settings.warnings)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
@@ -111,6 +114,9 @@ class Spool:
         async with self._opening:
             if self._closed:  # a batch that outlives its Spool must not start the server again, for nobody to stop
                 raise RuntimeError("this Spool is closed: use it and its batches before close(), or open() it again")
+            for sentence in self._untold:
+                _log.warning(sentence)
+            self._untold = ()
             if self._connection is None:
                 self._connection, self._loop = await Connection.open(self.settings), asyncio.get_running_loop()
             elif self._loop is not asyncio.get_running_loop():
