@@ -40,14 +40,14 @@ DISASTERS = (
         "storm",
         "workers and Redis killed: lost 0, each repeat was unrecorded, going again p99 < 30 s",
         workers.storm,
-        Size(1_200, blows=3, lease_s=SHORT_LEASE_S, pace=600),
+        Size(3_600, blows=3, lease_s=SHORT_LEASE_S, pace=600),
         Size(200_000, blows=120, pace=450, rows=500, drain_s=900),
     ),
     Disaster(
         "storm-held",
         "the same with on_uncertain=hold: repeats 0, what is in doubt is shown as uncertain",
         workers.held_storm,
-        Size(1_200, blows=3, lease_s=SHORT_LEASE_S, pace=600, on_uncertain="hold"),
+        Size(3_600, blows=3, lease_s=SHORT_LEASE_S, pace=600, on_uncertain="hold"),
         Size(200_000, blows=120, pace=450, rows=500, drain_s=900, on_uncertain="hold"),
     ),
     Disaster(

@@ -14,13 +14,15 @@ from tests.crash.run import play
 from tests.support.edition import FULL, show
 
 TOGETHER = (
-    ("storm-held", "redis-frozen", "power-cut", "hosts-clocks"),
-    ("arq-forgotten", "redis-clock", "receiver-restarts"),
+    ("redis-unreachable", "storm"),
+    ("disk-full", "two-formats"),
+    ("memory-full", "storm-held", "redis-frozen"),
+    ("power-cut", "hosts-clocks", "arq-forgotten"),
+    ("redis-clock", "receiver-restarts"),
     ("rolling-restart", "worker-stopped"),
 )
 """Played at once, each on its own ground: they mostly wait. Scenarios of their own play workers-killed, worker-frozen
-and Redis killed; the shortest form of the others takes a quarter of a minute and more, so only `make crash` plays them.
-"""
+and Redis killed."""
 
 
 async def played(folder: Path, name: str) -> tuple[str, Verdict | None, str]:

@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mailspool.redis_server import process as processes
@@ -127,7 +128,18 @@ class Visitor:
 def plain_server(folder: Path, *options: str, port: int = 0, env: Mapping[str, str] | None = None) -> Iterator[Path]:
     """A server of the user's, with these command line options; yields its socket."""
     folder.mkdir(exist_ok=True)
-    socket = folder / "plain.sock"
+    with tempfile.TemporaryDirectory(prefix="plain-") as short:
+        yield from _plain_server(folder, _bindable(folder / "plain.sock", Path(short)), options, port, env)
+
+
+def _bindable(socket: Path, short: Path) -> Path:
+    """A Unix socket's path has 107 octets at most."""
+    return socket if len(os.fsencode(socket)) < 100 else short / socket.name
+
+
+def _plain_server(
+    folder: Path, socket: Path, options: Sequence[str], port: int, env: Mapping[str, str] | None
+) -> Iterator[Path]:
     server = subprocess.Popen(
         [processes.find_binary("auto"), "--port", str(port), "--unixsocket", socket, "--dir", folder, *options],
         stdout=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.embedded import eventually
+from tests.support.ports import free_port
 
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 _SERVICES = """\
@@ -72,13 +73,6 @@ def missing_postfix() -> str:
     if _tool("postfix") is None:
         return "Postfix is not installed (Debian, Ubuntu: apt install postfix)"
     return "" if os.geteuid() == 0 else "Postfix starts as root only"
-
-
-def free_port() -> int:
-    """Free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -13,7 +13,7 @@ from tests.benchmarks.peers.loops import CONNECTIONS, mail
 from tests.benchmarks.peers.own import HOME, install_node
 from tests.benchmarks.sides import SENDER, processes
 from tests.support.embedded import plain_server
-from tests.support.mtas import free_port
+from tests.support.ports import free_port
 
 PACKAGES = ("bullmq@5", "nodemailer@7")
 WORKERS = 2

@@ -14,7 +14,7 @@ from tests.benchmarks.peers.loops import mail
 from tests.benchmarks.peers.own import install_python, python_of
 from tests.benchmarks.sides import SENDER, processes
 from tests.support.embedded import plain_server
-from tests.support.mtas import free_port
+from tests.support.ports import free_port
 
 PACKAGES = ("celery==5.6.*", "redis<6.5", "packaging")
 PROCESSES = 2

@@ -112,10 +112,10 @@ def test_a_held_batch_is_corrected_and_stays_held(world: World) -> None:
 
 def test_more_than_a_slice_is_corrected_whole(world: World) -> None:
     """Those that are corrected leave the slice: the next start counts those that stay."""
-    commit(world, "u1", [[f"a{n}"] for n in range(230)], given=LONG)
+    commit(world, "u1", [[f"a{n}"] for n in range(130)], given=LONG)
     staffed(world)
     later = 0
-    for _ in range(40):
+    for _ in range(28):
         for job in feed(world):
             run = lease(world, job)
             record(world, run, (0, "d", world.now + 10 * HOUR_MS))
@@ -124,7 +124,7 @@ def test_more_than_a_slice_is_corrected_whole(world: World) -> None:
     set_back(world)
     rewind(world)
     due = sorted(at - world.now for at in world.db.due("b1").values())
-    assert due == [0] * (230 - later) + [10 * HOUR_MS] * later
+    assert due == [0] * (130 - later) + [10 * HOUR_MS] * later
 
 
 def test_nothing_is_corrected_where_no_clock_was_set_back(world: World) -> None:

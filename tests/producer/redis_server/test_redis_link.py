@@ -26,8 +26,10 @@ from mailspool.redis_server.link import Link
 from mailspool.redis_server.locks import try_lock
 from mailspool.redis_server.pool import make_pool
 from mailspool.redis_server.safety import Asked
-from tests.producer.redis_server.links import KEEPS, Settings, free_port, opened
+from mailspool.redis_server.tasks import end
+from tests.producer.redis_server.links import KEEPS, Settings, opened
 from tests.support.embedded import plain_server, server_pid, servers_below
+from tests.support.ports import free_port
 
 # --- embedded ---
 
@@ -309,9 +311,7 @@ async def test_a_full_pool_makes_callers_wait_and_survives_cancelling(folder: Pa
             blocked = [asyncio.ensure_future(cast("Awaitable[object]", client.blpop(["empty"], 30))) for _ in range(5)]
             await asyncio.wait(blocked, timeout=0.005)
             most = max(most, (await one.redis.info("clients"))["blocked_clients"])
-            for task in blocked:
-                task.cancel()
-            await asyncio.wait(blocked)
+            await end(blocked)
         assert most == 2
         async with asyncio.timeout(10):
             assert await asyncio.gather(*(client.ping() for _ in range(3))) == [True] * 3

@@ -14,8 +14,9 @@ from mailspool.errors import ConfigError, SpoolFull, SpoolUnavailable, SpoolUnsa
 from mailspool.redis_server import embedded
 from mailspool.redis_server.embedded import EmbeddedServer
 from mailspool.redis_server.link import Link
-from tests.producer.redis_server.links import KEEPS, Settings, free_port, opened
+from tests.producer.redis_server.links import KEEPS, Settings, opened
 from tests.support.embedded import kill_server, plain_server, server_pid, servers_below
+from tests.support.ports import free_port
 
 # --- an outage of the embedded server ---
 

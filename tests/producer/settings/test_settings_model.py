@@ -313,6 +313,6 @@ def test_explain_says_value_origin_default_and_reason(home: Path, monkeypatch: p
         "value": "5",
         "origin": "mailspool.toml line 1",
         "default": "20",
-        "reason": "chunks in work in one process",
+        "reason": "chunks in work in one process; never fewer than 4 a relay",
     }
     assert all(isinstance(line, SettingLine) and line.reason for line in lines.values())

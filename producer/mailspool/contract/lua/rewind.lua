@@ -20,7 +20,7 @@ local function rewound(outcome)                       -- nil: it was written in 
   return outcome:sub(1, 1)..string.format('%013.0f', next_try)..outcome:sub(15, 18)..cmsgpack.pack(note)
 end
 local stayed = 0                                      -- what moved went down in this order, or out of it
-local ks = call('ZREVRANGEBYSCORE', DUE, '+inf', '('..now, 'WITHSCORES', 'LIMIT', start, step)
+local ks = call('ZRANGE', DUE, '+inf', '('..now, 'BYSCORE', 'REV', 'LIMIT', start, step, 'WITHSCORES')
 for j = 1, #ks, 2 do
   local k, due, changed = ks[j], ks[j + 1], tonumber(ks[j + 1]) > latest
   local h = call('HGETALL', outcomes(k))
