@@ -1,7 +1,8 @@
 """Lines of styled text, columns that line up, and the colours of a terminal. Pure.
 
 `screens` makes lines; `say` paints them where somebody looks at a terminal and leaves the styles out elsewhere. Text
-from outside (replies, addresses, names) passes through `harmless` on its way into a span.
+from outside (replies, addresses, names) passes through `harmless` on its way into a span, where it is measured. All
+that comes out passes through it once more, so that no word that was forgotten steers a terminal.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ def line(*cells: Cell) -> Line:
 
 def plain(spans: Line) -> str:
     """Without its styles."""
-    return "".join(part.text for part in spans)
+    return "".join(_harmless_lines(part.text) for part in spans)
 
 
 def painted(spans: Line) -> str:
     """With the codes that a terminal understands."""
+    texts = ((part.style, _harmless_lines(part.text)) for part in spans)
     return "".join(
-        f"\x1b[{_CODES[part.style]}m{part.text}\x1b[0m" if part.style != "plain" and part.text else part.text
-        for part in spans
+        f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style != "plain" and text else text for style, text in texts
     )
 
 
@@ -85,6 +86,11 @@ def harmless(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(sign if _shows(sign) else _written_out(sign) for sign in text)
+
+
+def _harmless_lines(text: str) -> str:
+    """For what stands in a span already: its line breaks are the screen's own."""
+    return text if text.isascii() and text.isprintable() else "\n".join(map(harmless, text.split("\n")))
 
 
 def _shows(sign: str) -> bool:

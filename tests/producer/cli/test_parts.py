@@ -21,6 +21,7 @@ from mailspool.cli.failures import Usage
 from mailspool.cli.letter import Content
 from mailspool.cli.live import follow
 from mailspool.cli.options import Globals
+from mailspool.cli.paint import Span, line, painted
 from mailspool.cli.queueing import _in_doubt
 from mailspool.cli.recipients import Addresses, ListSource, exists, recipients
 from mailspool.cli.say import Say
@@ -75,6 +76,14 @@ def test_a_hint_that_was_said_is_not_said_again(capsys: pytest.CaptureFixture[st
 def test_an_error_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     Say().error(code="c", message='line 3: "\x1b[2J"\nand more', hint="\x07", exit_code=65)
     assert capsys.readouterr().err == 'error: line 3: "\\x1b[2J"\nand more\nhint:  \\x07\n'
+
+
+def test_no_word_of_an_answer_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """States and reasons, too, are what somebody wrote into Redis."""
+    spans = line(Span("paused\x1b[2J", "red"), "\u202e", "\n")
+    Say().lines([spans])
+    assert capsys.readouterr().out == "paused\\x1b[2J\\u202e\n\n"
+    assert painted(spans) == "\x1b[31mpaused\\x1b[2J\x1b[0m\\u202e\n"
 
 
 # -- flags
