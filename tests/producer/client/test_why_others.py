@@ -130,6 +130,18 @@ def live(name: str, batch: Mapping[str, object], seen: Mapping[str, Any] | None 
     return replace(fields.status, id=f"b-{name}")
 
 
+@pytest.mark.parametrize(("doubtful", "words", "do"), [
+    ((), "2 messages are uncertain: a person must decide.", "mailspool status --all"),
+    (("b7",), "2 messages are uncertain (in b7): a person must decide.", "mailspool show b7 --state uncertain"),
+    (("b7", "b3", "b1"), "2 messages are uncertain (in b7 and 2 other batches): a person must decide.",
+     "mailspool show b7 --state uncertain"),
+])  # fmt: skip
+def test_where_uncertain_messages_are(doubtful: tuple[str, ...], words: str, do: str) -> None:
+    why = spool(uncertain=2, doubtful=doubtful)
+    assert words in str(why).splitlines()
+    assert why.do == (do,)
+
+
 def test_an_empty_spool() -> None:
     assert str(spool()) == "Nothing waits: the spool has no mail to send."
     assert str(spool(workers=0, relays=())) == "Nothing waits: the spool has no mail to send."

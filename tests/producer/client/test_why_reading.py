@@ -179,6 +179,7 @@ async def test_a_domain_and_an_address(spool: Spool, hand: Hand) -> None:
         ("reply", 2), ("uncertain", 1), ("failed", 1),
     ]  # fmt: skip
     assert all(batch.id in cause.words for cause in why.causes[:3])
+    assert f"1 message is uncertain (in {batch.id}): a person must decide." in str(await spool.why())
     assert [(cause.code, cause.mails) for cause in (await spool.why("U3@y0.test")).causes] == [
         ("reply", 1),
     ]  # fmt: skip

@@ -171,3 +171,5 @@ class SpoolFacts:
     uncertain: int
     rated: frozenset[str] = frozenset()
     """Of those batches: whose relay's rate is used up."""
+    doubtful: tuple[str, ...] = ()
+    """Batches with uncertain messages, also finished ones, the latest first; as far as they were looked for."""

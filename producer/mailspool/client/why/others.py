@@ -111,8 +111,13 @@ def of_spool(facts: SpoolFacts) -> Why:
         words = f"Looked at {len(facts.batches):,} of {counted(facts.live, 'live batch')}: those that expire first."
         causes.append(Cause("bound", words))
     if facts.uncertain:
-        words = f"{subject(facts.uncertain, 'message', 'is', 'are')} uncertain: a person must decide."
-        causes.append(Cause("uncertain", words, facts.uncertain, do="mailspool status"))
+        first = facts.doubtful[0] if facts.doubtful else None
+        more = len(facts.doubtful) - 1
+        others_too = f" and {counted(more, 'other batch')}" if more > 0 else ""
+        where = f" (in {first}{others_too})" if first else ""
+        words = f"{subject(facts.uncertain, 'message', 'is', 'are')} uncertain{where}: a person must decide."
+        do = f"mailspool show {first} --state uncertain" if first else "mailspool status --all"
+        causes.append(Cause("uncertain", words, facts.uncertain, do=do))
     if not waiting and not causes:
         causes.append(Cause("done", "Nothing waits: the spool has no mail to send.", 0))
     elif not any(cause.code not in ("uncertain", "bound") for cause in causes):

@@ -44,6 +44,8 @@ _CHUNKS: Final = 200
 _CHUNKS_AT_ONCE: Final = 20
 _DOMAIN_BATCHES: Final = 50
 _SPOOL_BATCHES: Final = 30
+_DOUBTFUL_AMONG: Final = 1_000
+"""Batches that are asked for uncertain messages, in one round trip."""
 _LEAST_WINDOW: Final = 4
 """As the feeder counts: twice the job slots of the live workers, at least 4."""
 _MESSAGE: Final = re.compile(r"(.+)-([1-9][0-9]{0,9})", re.ASCII)
@@ -348,4 +350,13 @@ async def _spool_facts(connection: Connection) -> SpoolFacts:
         deferred=counted["n_deferred"],
         uncertain=counted["n_uncertain"],
         rated=frozenset(rated),
+        doubtful=await _doubtful(connection) if counted["n_uncertain"] else (),
     )
+
+
+async def _doubtful(connection: Connection) -> tuple[str, ...]:
+    names = await browse.latest(connection, _DOUBTFUL_AMONG)
+    answers = await connection.commands(
+        [("HGET", connection.keys.batch(batch), "n_uncertain") for batch in names], broken=True
+    )
+    return tuple(batch for batch, stored in zip(names, answers, strict=True) if stored not in (None, b"0"))
