@@ -188,3 +188,5 @@ def test_the_spool_tells_relays_and_later_tries() -> None:
         "2 messages are uncertain: a person must decide.",
     ]
     assert why.next_try == datetime(2026, 11, 23, 20, 5, tzinfo=UTC)
+    due = live("d", {"n_deferred": 2}, {"earliest_due_ms": NOW - 1, "next_due_ms": None})
+    assert "b-d (d): 2 messages are due for another try." in str(spool(batches=(due,), live=1, deferred=2))

@@ -122,7 +122,8 @@ class Condition:
         """
         was, self._by_hand = self._by_hand, on
         if on and not was:
-            self._events.route_closed(self.relay.name, "paused", "by somebody", 0.0)
+            why = f"by a person; to go on: mailspool relay resume {self.relay.name}"
+            self._events.route_closed(self.relay.name, "paused", why, 0.0)
             self._give_back_all()
         elif was and not on:
             self._events.route_open(self.relay.name)

@@ -147,8 +147,10 @@ def _of_its_own(batch: BatchStatus, facts: SpoolFacts, closed: frozenset[str]) -
         words = f"{batch.id}{name}: {subject(batch.queued, 'mail', 'waits', 'wait')} for the rate of its relay."
         return Cause("rate", words, batch.queued, do=do)
     if batch.deferred and (not why or why.startswith("a later try")):
-        due = f", next {when(batch.next_try, now_ms)}" if batch.next_try else ""
-        words = f"{batch.id}{name}: {subject(batch.deferred, 'message', 'waits', 'wait')} for a later try{due}."
+        words = f"{batch.id}{name}: {subject(batch.deferred, 'message', 'is', 'are')} due for another try."
+        if batch.next_try:
+            waits = subject(batch.deferred, "message", "waits", "wait")
+            words = f"{batch.id}{name}: {waits} for a later try, next {when(batch.next_try, now_ms)}."
         return Cause("reply", words, batch.deferred, until=batch.next_try, do=do)
     return Cause("turn", f"{batch.id}{name}: {why}.", waiting, do=do)
 
