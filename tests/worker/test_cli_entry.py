@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from mailspool import Message, Settings, Spool
+from mailspool.contract.moves import Moves
 from mailspool.contract.states import Class
 from mailspool.errors import ConfigError
 from mailspool.redis_server.link import Link
@@ -57,6 +58,20 @@ def test_the_second_signal_leaves_what_is_unrecorded_in_the_journal(
     with pytest.raises(SystemExit):
         run._signal()
     assert kept == [2]
+
+
+async def test_a_signal_ends_a_worker_that_waits_for_redis_at_its_start(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as Redis is away, nothing of a start comes back."""
+
+    async def away(_moves: Moves, _worker: str, _fields: object, *, now_ms: int = 0) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await asyncio.Future()
+
+    monkeypatch.setattr(Moves, "beat", away)
+    settings = make_settings(relay_url="smtp://127.0.0.1:9")
+    assert await code_of(settings, process(settings)) == 0
 
 
 def process(

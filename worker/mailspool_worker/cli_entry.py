@@ -18,6 +18,7 @@ from mailspool import __version__
 from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, Class
 from mailspool.redis_server.link import Link
+from mailspool.redis_server.tasks import end
 from mailspool.settings import Settings, unknown_variables
 from mailspool.status import batch_status
 from mailspool_worker.app import Engine
@@ -88,7 +89,9 @@ class _Process:
         await link.open()
         try:
             engine = Engine(settings, link, events, classes=self._classes)
-            await engine.open()
+            if not await self._opened(engine):
+                events.stopped(exit=0, sent=0, failed=0)
+                return 0
             self._engine = engine
             try:
                 self._greet(engine, events)
@@ -101,6 +104,19 @@ class _Process:
             return code
         finally:
             await link.close()
+
+    async def _opened(self, engine: Engine) -> bool:
+        """False: a signal came first. While Redis is away an opening takes as long as that."""
+        opening = asyncio.create_task(engine.open(), name="open")
+        signalled = asyncio.create_task(self._signalled.wait(), name="signal")
+        try:
+            await asyncio.wait((opening, signalled), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end((opening, signalled))
+        if opening.cancelled():
+            return False
+        opening.result()
+        return True
 
     def _signal(self) -> None:
         self._signals += 1
