@@ -29,7 +29,8 @@ class Room:
         self.moves = Moves(RedisCaller(link.redis), self.keys)
         self.yard = Yard()
         self.main, self.spare = self.yard.route("main"), self.yard.route("spare")
-        self.orders = Orders(link, self.keys, Routes({"main": self.main, "spare": self.spare}), self.yard.bounces)
+        routes = Routes({"main": self.main, "spare": self.spare})
+        self.orders = Orders(link, self.keys, routes, self.yard.bounces, self.yard.clock)
 
 
 @pytest.fixture
@@ -80,3 +81,35 @@ async def test_what_cannot_be_read_changes_nothing(room: Room) -> None:
     with pytest.raises(RedisError):
         await room.orders.read()
     assert room.main.is_closed()
+
+
+async def test_workers_tell_each_other_which_senders_sleep_and_what_is_slow(room: Room) -> None:
+    yard = Yard()
+    other = yard.route("main", changes={"max_sessions": 8})
+    orders = Orders(room.link, room.keys, Routes({"main": other}), yard.bounces, yard.clock)
+    room.main.senders.refused("news@bad.test", 0.0, "553 no", sleep_s=60.0, whole_domain=True)
+    room.main._slower("421 slow down", one=False)
+    await room.orders.read()
+    await room.orders.write()
+    await orders.read()
+    assert list(other.senders.by_name) == ["@bad.test"]
+    assert other.slowed == room.main.slowed
+    assert other.slowed is not None
+    other.senders.accepted("x@bad.test")
+    await orders.write()
+    await room.orders.read()
+    assert not room.main.senders.by_name
+
+
+async def test_what_cannot_be_written_is_kept_for_the_next_second(room: Room) -> None:
+    await room.orders.read()
+    room.main.senders.refused("news@bad.test", 0.0, "553 no", sleep_s=60.0, whole_domain=False)
+    key = room.keys.route("main")
+    await room.link.redis.set(key, "somebody else's")
+    with pytest.raises(RedisError):
+        await room.orders.write()
+    await room.link.redis.delete(key)
+    await room.orders.read()
+    await room.orders.write()
+    assert list(room.main.senders.by_name) == ["news@bad.test"]
+    assert await room.link.redis.exists(key)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import socket
@@ -50,7 +49,6 @@ from mailspool_worker.rewinding import rewind, was_set_back
 from mailspool_worker.routes.choice import Routes
 from mailspool_worker.routes.openings import RouteSettings
 from mailspool_worker.routes.route import Route, RouteParts
-from mailspool_worker.routes.senders import Sleeping
 from mailspool_worker.schedule import Schedule
 from mailspool_worker.steady import SteadyCaller, is_away
 from mailspool_worker.upkeep import resume_blocked, upkeep
@@ -64,8 +62,8 @@ _AWAY_S = 5.0
 _DIAL_AGAIN_S = 0.1
 _JOURNALS_EVERY_S = 5
 """Sooner than the leases of a worker that stopped while Redis was away can end (15 s): else others repeat its mail."""
-_Shown = tuple[str, str, float, tuple[Line, ...], tuple[Sleeping, ...]]
-_WELL: _Shown = ("ok", "", 0.0, (), ())
+_Shown = tuple[str, str, float, tuple[Line, ...]]
+_WELL: _Shown = ("ok", "", 0.0, ())
 _LAST_WORDS_S = 2.0
 """What a stop may take beyond `stop_timeout`, twice: to record what it cut off, and to take leave."""
 
@@ -150,7 +148,7 @@ class Engine:
             self.clock, self.events, self.conversations, self.bounces,
         )  # fmt: skip
         self.routes = Routes({name: Route(relay, shared) for name, relay in self._relays.items()})
-        self._orders = Orders(self.link, keys, self.routes, self.bounces)
+        self._orders = Orders(self.link, keys, self.routes, self.bounces, self.clock)
         memory.on_room = self._stir_routes
         self._arq = arq_redis(self.link.make_pool())
         self.feeder = Feeder(
@@ -230,6 +228,7 @@ class Engine:
         try:
             if await self._orders.read():
                 await resume_blocked(self.link, self.moves, tuple(self._slots))
+            await self._orders.write()
         except (RedisError, OSError) as error:
             if not is_away(error):
                 self.events.bug("orders", error)  # the next second tries again
@@ -248,13 +247,13 @@ class Engine:
         hset = cast("Callable[..., Awaitable[int]]", self.link.redis.hset)
         for route in self.routes:
             name, health = route.relay.name, route.health
-            said, senders = route.failed_opening, route.senders.shown()
-            shown = (health.state, health.why, health.until_s, said, senders)
+            said = route.failed_opening
+            shown = (health.state, health.why, health.until_s, said)
             known = self._published.get(name)
             if known == shown:
                 continue
             until_ms = self.clock.now_ms() + int(route.closed_for_s() * 1000)
-            told = {"state": health.state, "why": health.why, "until": until_ms, "senders": self._sleeping(senders)}
+            told = {"state": health.state, "why": health.why, "until": until_ms}
             if said:
                 told["talk"] = talk_text(Talk(self.clock.now_ms(), name, "", said))
             try:
@@ -267,11 +266,6 @@ class Engine:
                     self.events.bug("publish routes", error)
                 return  # the next second tries again
             self._published[name] = shown
-
-    def _sleeping(self, senders: Sequence[Sleeping]) -> str:
-        """JSON: [who, until when, why] each."""
-        now_ms, now_s = self.clock.now_ms(), self.clock.boot_s()
-        return json.dumps([(name, now_ms + int((until_s - now_s) * 1000), why) for name, until_s, why in senders])
 
     async def _stands(self, route: Route) -> bool:
         """The trouble that a dead worker told of stands until a session proves that it is over, or the URL changes."""

@@ -1,19 +1,23 @@
 """What people and other workers have written that this worker must know, read once a second in one round trip.
 
 Is any address suppressed? Which relays did somebody pause (`relay:<name>` in `ms:paused`)? Which shall look again at
-once (field `resumed` of `ms:route:<name>` changed)? app.py calls `read` before the first job and then once a second,
-and gives batches that waited for a route their chance when it answers True.
-Raises what redis-py raises; nothing is changed then.
+once (field `resumed` of `ms:route:<name>` changed)? Which senders does a relay not take, and was it asked for less
+(routes/shared.py)? What this worker knows of that and the others do not is written (`write`), which costs nothing while
+there is no news. app.py calls `read` before the first job and then both once a second, and gives batches that waited
+for a route their chance when `read` answers True. Raises what redis-py raises; nothing is changed then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, cast
 
 from mailspool.contract.keys import Keys
 from mailspool.redis_server.link import Link
 from mailspool_worker.bounces import Bounces
+from mailspool_worker.clock import RedisClock
 from mailspool_worker.routes.choice import Routes
+from mailspool_worker.routes.shared import Shared
 
 _RELAY: Final = b"relay:"
 
@@ -21,30 +25,51 @@ _RELAY: Final = b"relay:"
 class Orders:
     """Belongs to one worker; `routes` and `bounces` are told what was read."""
 
-    def __init__(self, link: Link, keys: Keys, routes: Routes, bounces: Bounces) -> None:
+    def __init__(self, link: Link, keys: Keys, routes: Routes, bounces: Bounces, clock: RedisClock) -> None:
         self._link = link
         self._keys = keys
-        self._routes = routes
+        self._routes = tuple(routes)
         self._bounces = bounces
-        self._resumed: dict[str, bytes | None] = {}
+        self._shared = [Shared(route, clock) for route in self._routes]
+        self._resumed: dict[str, str | None] = {}
 
     async def read(self) -> bool:
         """True: a route that was closed may be tried again, by somebody's wish."""
         pipeline = self._link.redis.pipeline(transaction=False)
         pipeline.hlen(self._keys.suppressed)
         pipeline.hgetall(self._keys.paused)
-        routes = tuple(self._routes)
-        for route in routes:
-            pipeline.hget(self._keys.route(route.relay.name), "resumed")
-        suppressed, paused, *resumed = await pipeline.execute()
+        for route in self._routes:
+            pipeline.hgetall(self._keys.route(route.relay.name))
+        suppressed, paused, *told = await pipeline.execute()
         self._bounces.any_suppressed = bool(suppressed)
         woken = False
-        for route, count in zip(routes, cast("list[bytes | None]", resumed), strict=True):
+        for route, shared, fields in zip(self._routes, self._shared, map(_texts, told), strict=True):
             name = route.relay.name
+            shared.learn(fields)
             if route.pause_by_hand(on=_RELAY + name.encode() in paused):
                 woken = True
+            count = fields.get("resumed")
             if self._resumed.setdefault(name, count) != count:
                 self._resumed[name] = count
                 route.probe_now()
                 woken = True
         return woken
+
+    async def write(self) -> None:
+        """What the other workers do not know yet; if that fails, the next second tries again."""
+        for route, shared in zip(self._routes, self._shared, strict=True):
+            news, key = shared.news(), self._keys.route(route.relay.name)
+            if not any(news):
+                continue
+            pipeline = self._link.redis.pipeline(transaction=False)
+            if news.fields():
+                pipeline.hset(key, mapping=news.fields())
+            if news.gone:
+                pipeline.hdel(key, *news.names())
+            await pipeline.execute()
+            shared.written(news)
+
+
+def _texts(fields: object) -> dict[str, str]:
+    found = cast("Mapping[bytes, bytes]", fields)
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in found.items()}

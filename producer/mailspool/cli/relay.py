@@ -69,6 +69,10 @@ def relay_table(relays: Sequence[RelayStatus], now: datetime) -> list[Line]:
     for found in relays:
         last = f"{clock(found.last_failure_at, now)} " if found.last_failure_at else ""
         failed = f"last failure: {last}{found.last_failure}" if found.last_failure and not found.why else ""
+        notes = [found.why or failed, *(f"takes no mail from {sender}" for sender in found.held_senders)]
+        if found.slowed:
+            whole = f", until {clock(found.slowed_until, now)}" if found.slowed_until else ""
+            notes.append(f"asked for less{whole}: {found.slowed}")
         rows.append(
             (
                 harmless(found.name),
@@ -77,7 +81,7 @@ def relay_table(relays: Sequence[RelayStatus], now: datetime) -> list[Line]:
                 f"{found.workers:,}",
                 clock(found.since, now) if found.since else "-",
                 clock(found.until, now) if found.until and found.until > now else "-",
-                harmless(found.why or failed or "-"),
+                harmless("; ".join(note for note in notes if note) or "-"),
             )
         )
     return table(rows, right={2, 3})

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, TypedDict, cast
 
 from mailspool.client import browse
 from mailspool.client.connection import Connection, as_fields
 from mailspool.contract.codec import DecodeError
+from mailspool.contract.routenotes import sleeping_in, slowed_in
 from mailspool.contract.talks import parse_talk
 from mailspool.errors import ConfigError, NotFound
 from mailspool.settings.suggest import did_you_mean
@@ -45,12 +46,19 @@ class RelayStatus(_Snapshot):
     last_failure: str | None
     last_failure_at: datetime | None
     url: str | None
+    slowed: str | None = None
+    """What it said when it asked for less; sessions and rate grow back until `slowed_until`."""
+    slowed_until: datetime | None = None
+    held_senders: tuple[str, ...] = ()
+    """Senders (addresses, domains) that it takes nothing from for now, each with its reason."""
 
     def __str__(self) -> str:
         return str(RouteStatus(self.name, self.state, self.why, self.until))
 
 
-def relay_status(name: str, told: Mapping[str, str], crews: Sequence[Mapping[str, str]]) -> RelayStatus:
+def relay_status(
+    name: str, told: Mapping[str, str], crews: Sequence[Mapping[str, str]], now_ms: int = 0
+) -> RelayStatus:
     """`told`: its record, with `paused_at` where a person has paused it; `crews`: what the live workers say."""
     route = route_status(name, told)
     mine = [crew for crew in crews if name in crew.get("relays", "").split(",")]
@@ -69,7 +77,25 @@ def relay_status(name: str, told: Mapping[str, str], crews: Sequence[Mapping[str
         last_failure=failure,
         last_failure_at=at,
         url=told.get("url") or None,
+        **_noted(told, now_ms),
     )
+
+
+class _Noted(TypedDict):
+    slowed: str | None
+    slowed_until: datetime | None
+    held_senders: tuple[str, ...]
+
+
+def _noted(told: Mapping[str, str], now_ms: int) -> _Noted:
+    slow = slowed_in(told)
+    lasting = slow if slow is not None and slow.until_ms > now_ms else None
+    asleep = {who: one for who, one in sorted(sleeping_in(told).items()) if one.until_ms > now_ms}
+    return {
+        "slowed": lasting and lasting.why,
+        "slowed_until": utc(lasting.until_ms) if lasting else None,
+        "held_senders": tuple(f"{who.removeprefix('@')}: {one.why}" for who, one in asleep.items()),
+    }
 
 
 def _last_failure(told: Mapping[str, str], route: RouteStatus) -> tuple[str | None, datetime | None]:
@@ -102,13 +128,15 @@ async def relay_statuses(connection: Connection) -> tuple[RelayStatus, ...]:
     crews = await crews_of(connection)
     names = sorted({*await _known(connection, crews), *await _pinned(connection), *await _recorded(connection)})
     told = await browse.routes_told(connection, names)
-    return tuple(relay_status(name, fields, list(crews.values())) for name, fields in told.items())
+    now_ms = await browse.now_ms(connection)
+    return tuple(relay_status(name, fields, list(crews.values()), now_ms) for name, fields in told.items())
 
 
 async def one_relay(connection: Connection, name: str) -> RelayStatus:
     """One that is known."""
     told = await browse.routes_told(connection, [name])
-    return relay_status(name, told[name], list((await crews_of(connection)).values()))
+    crews = list((await crews_of(connection)).values())
+    return relay_status(name, told[name], crews, await browse.now_ms(connection))
 
 
 async def is_known(connection: Connection, name: str) -> bool:

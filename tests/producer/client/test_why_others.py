@@ -19,6 +19,7 @@ from mailspool.client.why.facts import (
 )
 from mailspool.client.why.others import of_domain, of_relay, of_spool
 from mailspool.client.why.report import Why
+from mailspool.contract.routenotes import Slowed
 from mailspool.contract.talks import Line, Talk, talk_text
 from mailspool.status import PauseStatus, utc
 from tests.producer.client.why_facts import (
@@ -56,6 +57,11 @@ RELAYS: list[tuple[RelayStatus, list[str]]] = [
     (relay(workers=0), ["No running worker has the relay main, so nothing leaves by it."]),
     (relay(told=REFUSED, workers=0),
      ["The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00."]),
+    (relay(told={"slow": Slowed(NOW - 1, NOW + HOUR, 4, 2.5, "421 less").encode()}),
+     ["The relay main goes slower, as it asked for less: 421 less; "
+      "it is back to all of its sessions and rate by 21:00."]),
+    (relay(told={"slow": Slowed(NOW - 9, NOW - 1, 4, 2.5, "421 less").encode()}),
+     ["Nothing keeps mail for main: it is well; 1 worker with 3 open sessions."]),
     (relay(told={**BROKEN, **BY_HAND}), ["The relay main is paused by you since 18:00."]),
 ]  # fmt: skip
 

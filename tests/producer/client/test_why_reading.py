@@ -9,6 +9,7 @@ import pytest
 from mailspool import Batch, Message, NotFound, Spool
 from mailspool.client.why import reading
 from mailspool.contract.moves import Leased
+from mailspool.contract.routenotes import Slowed
 from tests.support.hand import Hand
 
 NEWS = Message(from_="Shop <shop@x.test>", subject="News", text="Dear {{ name }}\n")
@@ -196,15 +197,23 @@ async def test_senders_that_a_relay_does_not_take(spool: Spool, hand: Hand) -> N
     batch = await queue(spool, 3)
     now_ms = await hand.beat()
     connection = await spool.connection()
-    told = f'[["x.test",{now_ms + 3_600_000},"550 SPF"],["other.test",{now_ms + 9_000},"550"],["x.test",1,"over"]]'
-    await connection.command("HSET", connection.keys.route("main"), "senders", told)
+    key = connection.keys.route("main")
+    told = {"@x.test": f"{now_ms + 3_600_000} 550 SPF", "@other.test": f"{now_ms + 9_000} 550", "@y.test": "1 over"}
+    for who, asleep in told.items():
+        await connection.command("HSET", key, f"sender:{who}", asleep)
     assert [cause.words for cause in (await spool.why(batch.id)).causes if cause.code == "sender"] == [
         cause.words.replace("It takes", "The relay main takes")
         for cause in (await spool.why("main")).causes
         if "x.test" in cause.words
     ]
     assert await codes(spool, "main") == ["sender", "sender"]
-    await connection.command("HSET", connection.keys.route("main"), "senders", "{broken")
+    (listed,) = [found for found in await spool.relays() if found.name == "main"]
+    assert listed.held_senders == ("other.test: 550", "x.test: 550 SPF")
+    await connection.command("HSET", key, "slow", Slowed(now_ms, now_ms + 60_000, 2, None, "421 less").encode())
+    assert await codes(spool, "main") == ["sender", "sender", "slow"]
+    await connection.command("HSET", key, "slow", "{broken")
+    for who in told:
+        await connection.command("HSET", key, f"sender:{who}", "broken")
     assert await codes(spool, "main") == ["ok"]
 
 

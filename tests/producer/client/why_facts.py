@@ -25,7 +25,7 @@ LAST = "Last chance Sat 28 Nov 20:00: what has not gone by then expires."
 
 def relay(name: str = "main", told: Mapping[str, object] | None = None, workers: int = 1) -> RelayStatus:
     fields = {key: str(value) for key, value in (told or {}).items()}
-    return relay_status(name, fields, [{**CREW, "relays": name}] * workers)
+    return relay_status(name, fields, [{**CREW, "relays": name}] * workers, NOW)
 
 
 def facts(batch: Mapping[str, object] | None = None, seen: Mapping[str, Any] | None = None, **more: Any) -> BatchFacts:

@@ -116,7 +116,7 @@ async def test_a_failed_check_lets_the_whole_domain_sleep() -> None:
         await one.quiet()
         assert one.desk.outcome(0).reason == "sender_check"
         assert one.back() == [1, 2]
-        assert [name for name, _, _ in one.route.senders.shown()] == ["bad.test"]
+        assert list(one.route.senders.by_name) == ["@bad.test"]
 
 
 async def test_a_paused_relay_gives_everything_back_and_takes_nothing() -> None:

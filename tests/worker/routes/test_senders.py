@@ -110,12 +110,16 @@ def test_a_person_may_say_that_it_is_worth_a_try() -> None:
     assert not senders.admit(mail(), 5.0)
 
 
-def test_people_are_told_of_the_first_few() -> None:
+def test_another_worker_s_word_counts_as_one_s_own() -> None:
     senders = Senders()
-    for n in range(12):
-        refused(senders, f"a@d{n}.test", whole=n % 2 == 1)
-    assert senders.shown()[:2] == (("a@d0.test", HOUR_S, "553 no"), ("d1.test", HOUR_S, "553 no"))
-    assert len(senders.shown()) == 10
+    senders.learn("news@one.test", HOUR_S, "553 elsewhere")
+    assert senders.sleeps(mail(), 1.0)
+    assert senders.why(mail()) == "news@one.test: 553 elsewhere"
+    senders.learn("news@one.test", 10.0, "553 sooner")
+    assert senders.left_s(mail(), 0.0) == 10.0
+    senders.forget("news@one.test")
+    senders.forget("unknown@one.test")
+    assert not senders.by_name
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

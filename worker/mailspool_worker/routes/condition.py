@@ -2,7 +2,8 @@
 
 The base of `Route` (route.py), which brings sessions to it. Decisions are plan.py's and senders.py's; here they are
 kept, told in the log, and what waits in the lanes is given back when they close something. Raises nothing.
-Known limit: all of it is this process' own; a fleet shares a relay's limits only through the relay's replies.
+Sleeping senders, and that it was asked for less, come from other workers, too (shared.py).
+Known limit: health is this process' own, and so is each worker's share of rate and sessions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from mailspool.contract.routenotes import Slowed
 from mailspool.settings import Relay
 from mailspool_worker.classify import Verdict
 from mailspool_worker.clock import RedisClock
@@ -36,6 +38,8 @@ class Condition:
         self._events = events
         self._width = plan.Width(relay.max_sessions, relay.max_sessions)
         self._pace = plan.Pace(relay.rate_per_s)
+        self.slowed: Slowed | None = None
+        """When it was last asked for less, by this worker or another one."""
         self._by_hand = False
         self._stopping = False
 
@@ -79,7 +83,20 @@ class Condition:
         changed = self._width is not was or halved
         if changed:
             self._events.route_slowed(self.relay.name, self._width.allowed, self._pace.rate_per_s, why)
+            whole_s = max(self._width.whole_at_s(), self._pace.whole_at_s()) - now_s
+            at_ms = self._clock.now_ms()
+            until_ms = at_ms + int(whole_s * 1000)
+            self.slowed = Slowed(at_ms, until_ms, self._width.allowed, self._pace.rate_per_s, why)
         return changed
+
+    def learn_slow(self, told: Slowed) -> None:
+        """Another worker, or this one before its restart, was asked for less; what has grown back since is kept."""
+        self.slowed = told
+        now_s = self._clock.boot_s()
+        at_s = min(now_s, self._clock.to_boot_s(told.at_ms))
+        self._width = self._width.told(told.sessions, at_s).grown(now_s)
+        self._pace.told(told.rate_per_s, at_s)
+        self._pace.grow(now_s)
 
     def _close(self, verdict: Verdict, why: str, cure: plan.Cure) -> None:
         now_s = self._clock.boot_s()
@@ -109,6 +126,11 @@ class Condition:
         if not name:
             return
         self._events.sender_held(self.relay.name, name, why, sleep_s)
+        self.give_back_sleeping()
+
+    def give_back_sleeping(self) -> None:
+        """What waits in the lanes though its sender sleeps now."""
+        now_s = self._clock.boot_s()
         for waiting in self.lanes.take_all():
             if self.senders.sleeps(waiting, now_s):
                 waiting.run.give_back(waiting)

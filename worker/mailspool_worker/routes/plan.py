@@ -8,6 +8,7 @@ Only connect, handshake and login trouble and refusals about us close a route, n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -88,6 +89,14 @@ class Width:
         allowed = 1 if one else max(1, self.allowed // 2)
         return replace(self, allowed=allowed, changed_s=now_s, slowed_s=now_s)
 
+    def told(self, sessions: int, at_s: float) -> Width:
+        """Another worker was asked at `at_s` to do with so many."""
+        return replace(self, allowed=max(1, min(self.allowed, sessions)), changed_s=at_s, slowed_s=at_s)
+
+    def whole_at_s(self) -> float:
+        """When it is as wide again as it may be, if nobody complains."""
+        return self.changed_s + (self.limit - self.allowed) * _GROW_EVERY_S
+
     def grown(self, now_s: float) -> Width:
         if self.allowed >= self.limit:
             return self
@@ -131,6 +140,17 @@ class Pace:
         self.rate_per_s = max(self.rate_per_s / 2, self._limit * _SLOWEST)
         self._changed_s = self._slowed_s = now_s
         return True
+
+    def told(self, rate_per_s: float | None, at_s: float) -> None:
+        """Another worker was asked at `at_s` to keep to so much."""
+        if self.rate_per_s is not None and rate_per_s is not None:
+            self.rate_per_s = max(min(self.rate_per_s, rate_per_s), self._limit * _SLOWEST)
+            self._changed_s = self._slowed_s = at_s
+
+    def whole_at_s(self) -> float:
+        if self.rate_per_s is None or self.rate_per_s >= self._limit:
+            return self._changed_s
+        return self._changed_s + math.ceil((1 - self.rate_per_s / self._limit) / _GROW_BY) * _GROW_EVERY_S
 
     def grow(self, now_s: float) -> None:
         """Called now and then: a step for each minute without a complaint."""

@@ -3,7 +3,7 @@
 job.py puts items in; sessions pull them, and report; verdicts become outcomes (attempts.py) and go to the recorder.
 What the route cannot do it gives back to the run: `run.give_back`, never silently.
 Logs: session_opened, session_failed, route_closed, route_open, one line per outcome (events.py).
-Known limit: pace and width are this process' own; a fleet shares a relay's limits only through the relay's replies.
+Known limit: each worker has its own rate and sessions; they share that the relay has asked for less (shared.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 
 from mailspool.contract.codec import encode_outcome
 from mailspool.contract.records import Outcome
+from mailspool.contract.routenotes import Slowed
 from mailspool.contract.talks import Line
 from mailspool.settings import Relay
 from mailspool_worker.attempts import AT_ONCE, Attempt, Policy, accepted, claim, next_outcome
@@ -272,8 +273,15 @@ class Route(Condition):
     def _slow_down(self, why: str, *, one: bool) -> None:
         """Fewer sessions: those that are too many finish what they hold."""
         if self._slower(why, one=one):
-            for session in tuple(self.sessions)[self._width.allowed :]:
-                session.retire()
+            self._narrow()
+
+    def learn_slow(self, told: Slowed) -> None:
+        super().learn_slow(told)
+        self._narrow()
+
+    def _narrow(self) -> None:
+        for session in tuple(self.sessions)[self._width.allowed :]:
+            session.retire()
 
     # -- opening
 

@@ -3,12 +3,11 @@
 A sender is an address; what fails a check of a domain (SPF, DKIM, DMARC) is that domain, and so is one of which
 `_OF_A_DOMAIN` addresses sleep (return paths that are made for each row). After the sleep one message probes; only an
 accepted one shows that it is over. Time (boot clock seconds) is passed in.
-Known limit: kept in this process; another worker, or this one after a restart, learns it by one refusal of its own.
+What is known here is told to the other workers, and to this one after a restart (shared.py).
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +16,8 @@ from mailspool_worker.runs import Item, Place
 _OF_A_DOMAIN: Final = 3
 _MOST: Final = 1_000
 """Sleepers remembered: a list of so many refused senders is somebody's mistake; the oldest is asked again."""
-_SHOWN: Final = 10
 _PROBE_LIMIT_S: Final = 900.0
 """Longer than the slowest reply may take: a probe that nobody has heard of since does not keep its sender for ever."""
-
-Sleeping = tuple[str, float, str]
-"""Who (an address, or a domain), until when (boot clock), why."""
 
 
 @dataclass(slots=True)
@@ -102,10 +97,17 @@ class Senders:
         for known in self.by_name.values():
             known.until_s = min(known.until_s, now_s)
 
-    def shown(self) -> tuple[Sleeping, ...]:
-        """The first few, for people."""
-        first = itertools.islice(self.by_name.values(), _SHOWN)
-        return tuple((one.name.removeprefix("@"), one.until_s, one.why) for one in first)
+    def learn(self, name: str, until_s: float, why: str) -> None:
+        """Another worker tells of one that sleeps, or sleeps longer, or less long."""
+        known = self.by_name.get(name)
+        if known is not None:
+            known.until_s, known.why = until_s, why
+        elif len(self.by_name) < _MOST:
+            self.by_name[name] = _Sleeper(name, until_s, why)
+
+    def forget(self, name: str) -> None:
+        """Another worker knows that it is awake."""
+        self.by_name.pop(name, None)
 
     def _of(self, sender: str) -> _Sleeper | None:
         return self.by_name.get(sender) or self.by_name.get(_domain(sender))

@@ -34,10 +34,10 @@ def of_batch(facts: BatchFacts) -> Why:
     """The whole batch."""
     status = facts.status
     blocked = [] if status.done else blocking(facts)
-    whole = any(cause.code not in ("partly", "rate") for cause in blocked)
+    whole = any(cause.code not in ("partly", "rate", "slow") for cause in blocked)
     moving = [] if status.done else [*_runs(facts), *([] if whole else _turn(facts)), *_replies(facts), *_ends(facts)]
     causes = _at_rest(facts) if status.done else [*blocked, *moving]
-    if not status.done and not any(cause.code not in ("uncertain", "expiry", "bound") for cause in causes):
+    if not status.done and not any(cause.code not in ("uncertain", "slow", "expiry", "bound") for cause in causes):
         causes.insert(0, Cause("ok", "Nothing keeps it: its chunks are given out within a second or so."))
     counted_all = facts.groups and facts.looked >= facts.odd  # else only the chunks' own times are known
     next_ms = facts.seen.next_due_ms if status.deferred and not counted_all else None
@@ -124,6 +124,7 @@ def _by_relays(facts: BatchFacts) -> list[Cause]:
     if not found:
         found += _put_off(facts, wait_ms if why == "closed" else 0)
     rate_ms = max(int(seen.batch.get("rate_until") or 0), wait_ms if why == "rate" else 0)
+    found += [slow_cause(relay, now_ms) for relay in usable if relay.slowed is not None]
     if rate_ms > now_ms:
         words = f"The rate of {pinned or 'its relay'} is used up; its next share is at {moment(rate_ms, now_ms)}."
         found.append(Cause("rate", words, until=utc(rate_ms)))
@@ -165,6 +166,14 @@ def relay_cause(relay: RelayStatus, now_ms: int, code: Code, rest: str = "") -> 
     looks = f"looks again at {when(until, now_ms)}" if until else "looks again with the next mail"
     words = f"The relay {relay.name} is {relay.state}: {relay.why or 'no reason known'}; it {looks}{rest}."
     return Cause(code, words, until=until, do=f"mailspool probe {relay.name}")
+
+
+def slow_cause(relay: RelayStatus, now_ms: int) -> Cause:
+    """It is open, and was asked for less."""
+    until = relay.slowed_until
+    whole = f"; it is back to all of its sessions and rate by {when(until, now_ms)}" if until else ""
+    words = f"The relay {relay.name} goes slower, as it asked for less: {relay.slowed}{whole}."
+    return Cause("slow", words)  # mail goes on meanwhile
 
 
 def _held_sender(one: HeldSender, now_ms: int) -> Cause:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from mailspool.client.relays import UNSERVED, RelayStatus
-from mailspool.client.why.batches import UNCERTAIN_WORDS, relay_cause, reply_cause
+from mailspool.client.why.batches import UNCERTAIN_WORDS, relay_cause, reply_cause, slow_cause
 from mailspool.client.why.facts import DomainFacts, HeldSender, ReplyGroup, SpoolFacts
 from mailspool.client.why.report import Cause, Why, counted, earliest, moment, ms_of, subject, verb, when
 from mailspool.contract.states import DEFERRED, FAILED, UNCERTAIN
@@ -30,6 +30,8 @@ def of_relay(relay: RelayStatus, senders: tuple[HeldSender, ...], pauses: tuple[
             f"It takes no mail from {sender.sender} for now: {sender.why}; next try {moment(sender.until_ms, now_ms)}."
         )
         causes.append(Cause("sender", words, until=utc(sender.until_ms), do=f"mailspool relay resume {relay.name}"))
+    if relay.slowed is not None:
+        causes.append(slow_cause(relay, now_ms))
     if not causes:
         crew = f"{counted(relay.workers, 'worker')} with {counted(relay.sessions, 'open session')}"
         causes.append(Cause("ok", f"Nothing keeps mail for {relay.name}: it is well; {crew}."))

@@ -14,11 +14,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, cast
 
-import msgspec
-
 from mailspool.client import browse
 from mailspool.client.connection import Connection
-from mailspool.client.relays import RelayStatus, crews_of, is_known, one_relay, relay_status
+from mailspool.client.relays import crews_of, is_known, one_relay, relay_status
 from mailspool.client.why.batches import of_batch, of_message
 from mailspool.client.why.facts import (
     BatchFacts,
@@ -36,6 +34,7 @@ from mailspool.client.why.report import Why
 from mailspool.content.address import AddressError, identity, normalise
 from mailspool.contract.codec import decode_outcome, decode_rows, decode_spec
 from mailspool.contract.moves import Snapshot
+from mailspool.contract.routenotes import sleeping_in
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, DEFERRED, FAILED, UNCERTAIN, WORKER_ALIVE_MS, Class
 from mailspool.errors import NotFound
 from mailspool.status import BatchStatus, MessageStatus, batch_status
@@ -49,7 +48,6 @@ _DOUBTFUL_AMONG: Final = 1_000
 _LEAST_WINDOW: Final = 4
 """As the feeder counts: twice the job slots of the live workers, at least 4."""
 _MESSAGE: Final = re.compile(r"(.+)-([1-9][0-9]{0,9})", re.ASCII)
-_senders = msgspec.json.Decoder(list[tuple[str, int, str]]).decode
 
 
 async def why_of(connection: Connection, ref: str | None) -> Why:
@@ -89,7 +87,7 @@ async def batch_facts(connection: Connection, batch: str, *, replies: bool = Tru
         seen=seen,
         status=status,
         workers=workers,
-        relays=tuple(relay_status(name, told, list(crews.values())) for name, told in seen.routes.items()),
+        relays=tuple(relay_status(name, told, list(crews.values()), seen.now_ms) for name, told in seen.routes.items()),
         held_senders=await _held_senders(connection, batch, seen),
         runs=await _runs(connection, batch, status.class_, frozenset(crews), seen.now_ms),
         groups=groups.found(),
@@ -214,12 +212,12 @@ async def _held_senders(connection: Connection, batch: str, seen: Snapshot) -> t
 
 
 def senders_of(relay: str, told: dict[str, str], now_ms: int) -> list[HeldSender]:
-    """Senders that this relay takes nothing from for now; as its worker wrote them down, none that cannot be read."""
-    try:
-        found = _senders(told.get("senders") or "[]")
-    except msgspec.DecodeError:
-        return []
-    return [HeldSender(relay, sender, why, until_ms) for sender, until_ms, why in found if until_ms > now_ms]
+    """Senders that this relay takes nothing from for now; as its workers wrote them down."""
+    return [
+        HeldSender(relay, who.removeprefix("@"), asleep.why, asleep.until_ms)
+        for who, asleep in sorted(sleeping_in(told).items())
+        if asleep.until_ms > now_ms
+    ]
 
 
 # -- a message
@@ -338,9 +336,10 @@ async def _spool_facts(connection: Connection) -> SpoolFacts:
                 batches.append(batch_status(batch, seen))
                 if int(seen.batch.get("rate_until") or 0) > seen.now_ms:
                     rated.add(batch)
-    relays: list[RelayStatus] = [relay_status(name, fields, list(crews.values())) for name, fields in told.items()]
+    now_ms = await browse.now_ms(connection)
+    relays = [relay_status(name, fields, list(crews.values()), now_ms) for name, fields in told.items()]
     return SpoolFacts(
-        now_ms=await browse.now_ms(connection),
+        now_ms=now_ms,
         pauses=await browse.pauses(connection),
         workers=len(crews),
         relays=tuple(relays),

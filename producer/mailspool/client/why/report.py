@@ -24,6 +24,7 @@ Code = Literal[
     "partly",  # a relay is closed, and others are open
     "sender",  # a relay refuses this From domain
     "rate",  # a relay's rate is used up
+    "slow",  # a relay asked for less
     "lost_worker",  # a chunk in the hands of a worker that is silent
     "in_flight",  # with a worker now
     "turn",  # behind others
@@ -36,7 +37,7 @@ Code = Literal[
 ]
 ENDLESS: Final = frozenset(("held", "paused", "no_worker", "loading"))
 """Nobody knows until when."""
-_BESIDE: Final = frozenset(("done", "ok", "expiry", "failed", "bound"))
+_BESIDE: Final = frozenset(("done", "ok", "slow", "expiry", "failed", "bound"))
 """Said for whoever reads the whole answer; nothing waits for it."""
 _ASIDE: Final = frozenset(("expiry", "partly", "failed"))
 """Their times are no tries."""
