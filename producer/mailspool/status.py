@@ -17,6 +17,17 @@ from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, BatchState, Class, State
 
 NO_WORKER = "no worker is running"
+_WORKER = "mailspool worker"
+
+
+def start_worker(waiting_for: str | None) -> str:
+    """The command that starts what a batch waits for, if that is a worker."""
+    if waiting_for == NO_WORKER:
+        return _WORKER
+    start, _, command = (waiting_for or "").partition(": ")
+    return command.removesuffix(" starts one") if start.startswith(f"{NO_WORKER} for ") else ""
+
+
 PAUSED_BY_YOU = "paused by you"
 """The `why` of a relay that a person has paused."""
 _FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
@@ -267,7 +278,10 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
         what, since_ms = seen.pauses[0]
         return f"{PauseStatus(what, None)} since {local_time(since_ms, seen.now_ms)}"
     if seen.live_workers == 0:
-        return NO_WORKER
+        class_ = fields_.get("class", "")
+        return (
+            f"{NO_WORKER} for {class_} mail: {_WORKER} --class {class_} starts one" if seen.all_workers else NO_WORKER
+        )
     if not seen.able_to_serve:
         relay = fields_.get("relay")
         return f"no running worker has the relay {relay}" if relay else "no running worker reads this batch's format"

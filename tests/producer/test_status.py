@@ -40,12 +40,13 @@ def seen(
     coming: int | None = None,
     able: bool = True,
     workers: int = 1,
+    all_workers: int = 0,
     pauses: tuple[tuple[str, int], ...] = (),
     routes: dict[str, dict[str, str]] | None = None,
 ) -> Snapshot:
     given = {**FIELDS, **{name: str(value) for name, value in (batch or {}).items()}}
     known = {"main": {}} if routes is None else routes
-    return Snapshot(NOW, given, due, able, workers, bool(pauses), known, coming, pauses)
+    return Snapshot(NOW, given, due, able, workers, bool(pauses), known, coming, pauses, all_workers)
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +135,11 @@ WAITING = [
     ),
     ({}, {"routes": {"main": {"state": "paused", "why": "paused by you"}}}, None),  # resumed a moment ago
     ({}, {"workers": 0}, "no worker is running"),
+    (
+        {},
+        {"workers": 0, "all_workers": 2},
+        "no worker is running for bulk mail: mailspool worker --class bulk starts one",
+    ),
     ({"relay": "backup"}, {"able": False}, "no running worker has the relay backup"),
     ({}, {"able": False}, "no running worker reads this batch's format"),
     ({}, {"routes": {"main": PAUSED}}, "relay main paused: 535 5.7.8 bad credentials"),

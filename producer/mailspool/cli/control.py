@@ -173,13 +173,14 @@ def _still_waits(status: BatchStatus, asked: str) -> tuple[str, str] | None:
     """What keeps it all the same: `retry` of a held batch sends nothing. (code, words)"""
     from mailspool.cli.paint import harmless
     from mailspool.cli.screens import next_step
-    from mailspool.status import NO_WORKER
+    from mailspool.status import start_worker
 
     waits = status.waiting_for or ""
     if not waits or status.state == asked or waits.startswith(("a later try", "starts ")):
         return None
-    if waits == NO_WORKER:
-        return "no_worker", "No worker is running. Start one:  mailspool worker"
+    if command := start_worker(waits):
+        words = waits.partition(": ")[0]
+        return "no_worker", f"{words[:1].upper()}{words[1:]}. Start one:  {command}"
     return "waiting", f"It waits: {harmless(waits)}.   Next:  {next_step(status)}"
 
 

@@ -213,11 +213,13 @@ def _detail(status: BatchStatus, name: str, why: str, now: datetime) -> str:
 
 def next_step(status: BatchStatus) -> str:
     """The one command that fits."""
+    from mailspool.status import start_worker
+
     unsent = status.failed + status.expired + status.uncertain + status.suppressed
     if status.state == "held":
         return f"mailspool release {status.id}"
-    if status.waiting_for == "no worker is running":
-        return "mailspool worker"
+    if command := start_worker(status.waiting_for):
+        return command
     if go_on := resume_of(status):
         return go_on
     if probe := probe_of(status):

@@ -117,6 +117,8 @@ class Snapshot(NamedTuple):
     """The first that is still to come: a later try, where `earliest_due_ms` is over already."""
     pauses: tuple[tuple[str, int], ...] = ()
     """`spool` or the batch's class -> since when, of what a person has paused."""
+    all_workers: int = 0
+    """Those of other classes, too."""
 
 
 class Drained(NamedTuple):
@@ -274,7 +276,7 @@ class Moves:
         answer = _list(await self._call("status", b, now_ms=now_ms))
         if not answer:
             return None
-        now, batch, due, able, workers, pauses, coming, *routes = answer
+        now, batch, due, able, workers, pauses, coming, alive, *routes = answer
         return Snapshot(
             _int(now),
             _fields(batch),
@@ -285,6 +287,7 @@ class Moves:
             {_text(name): _fields(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
             None if coming is None else round(float(_text(coming))),
             tuple((what, int(since)) for what, since in _fields(pauses).items()),
+            _int(alive),
         )
 
     # -- the worker's

@@ -140,6 +140,11 @@ def test_the_report_of_one_on_its_way() -> None:
         (replace(DONE, state="cancelled"), "cancelled in 1 min 2 s", "--unsent --csv unsent.csv"),
         (replace(ACTIVE, state="held", waiting_for="held by you"), "held: held by you", "mailspool release b7k2m9q4x"),
         (replace(ACTIVE, waiting_for="no worker is running"), "active: no worker is running", "mailspool worker"),
+        (
+            replace(ACTIVE, waiting_for="no worker is running for bulk mail: mailspool worker --class bulk starts one"),
+            "--class bulk starts one",
+            "mailspool worker --class bulk",
+        ),
         (replace(ACTIVE, waiting_for="relay eu-2 paused: 535"), "relay eu-2 paused: 535", "mailspool probe eu-2"),
         (replace(ACTIVE, waiting_for="relay main waiting: refused"), "waiting: refused", "mailspool probe main"),
         (replace(ACTIVE, rate_per_s=None, eta_s=None), "   active", "mailspool watch b7k2m9q4x"),

@@ -185,6 +185,12 @@ def test_the_spool_tells_rates_and_senders_of_single_batches() -> None:
     assert len(spool(relays=closed, batches=(kept,), live=1, queued=50_000).causes) == 1
 
 
+def test_the_spool_tells_batches_of_a_class_that_nobody_serves() -> None:
+    why = spool(batches=(live("t", {}, {"live_workers": 0, "all_workers": 1}),), live=1, queued=50_000)
+    assert str(why) == "b-t (t): no worker is running for bulk mail."
+    assert why.do == ("mailspool worker --class bulk",)
+
+
 def test_the_spool_tells_relays_and_later_tries() -> None:
     deferred = live("d", {"n_deferred": 50_000}, {"earliest_due_ms": NOW + HOUR, "next_due_ms": NOW + HOUR})
     why = spool(relays=(relay(told=REFUSED),), batches=(deferred,), live=1, deferred=50_000, uncertain=2)

@@ -276,12 +276,14 @@ def test_status_says_why_a_batch_waits(world: World) -> None:
     snapshot = world.do(ops.Status("b1"))
     assert snapshot is not None
     assert (snapshot.able_to_serve, snapshot.live_workers, snapshot.paused) == (False, 0, False)
+    assert snapshot.all_workers == 0
     staffed(world, "w0", "w1")
     world.do(ops.Pause(BULK))
     world.write(("HSET", "storm:route:alt", "state", "paused"))
     snapshot = world.do(ops.Status("b1"))
     assert snapshot is not None
     assert (snapshot.able_to_serve, snapshot.live_workers, snapshot.paused) == (True, 2, True)
+    assert snapshot.all_workers == 2
     assert snapshot.routes == {"main": {}, "alt": {"state": "paused"}}
     assert snapshot.pauses == ((BULK, world.now),)
     since = world.now

@@ -9,7 +9,7 @@ from mailspool.client.why.batches import UNCERTAIN_WORDS, relay_cause, reply_cau
 from mailspool.client.why.facts import DomainFacts, HeldSender, ReplyGroup, SpoolFacts
 from mailspool.client.why.report import Cause, Why, counted, earliest, moment, ms_of, subject, verb, when
 from mailspool.contract.states import DEFERRED, FAILED, UNCERTAIN
-from mailspool.status import NO_WORKER, BatchStatus, PauseStatus, utc
+from mailspool.status import NO_WORKER, BatchStatus, PauseStatus, start_worker, utc
 
 _GROUPS_SHOWN = 10
 
@@ -139,6 +139,9 @@ def _of_its_own(batch: BatchStatus, facts: SpoolFacts, closed: frozenset[str]) -
     name = f" ({batch.name})" if batch.name else ""
     waiting = batch.queued + batch.deferred
     do = f"mailspool why {batch.id}"
+    if command := start_worker(why):
+        words = f"{batch.id}{name}: {why.partition(': ')[0]}."
+        return Cause("no_worker", words, waiting, do=command)
     if batch.state == "held":
         return Cause(
             "held", f"{batch.id}{name}: {counted(waiting, 'mail')} {why}.", waiting, do=f"mailspool release {batch.id}"
