@@ -139,7 +139,8 @@ class Batch:
             for message in chunk.messages:
                 if message.row == row:
                     return message
-        raise NotFound(f'no message "{self.id}-{row}".', code="no_such_message")
+        total = (await self.status()).total
+        raise NotFound(f'no message "{self.id}-{row}": its rows are 1 to {total:,}.', code="no_such_message")
 
     async def conversation(self, row: int) -> tuple[Conversation, ...]:
         """What was said in a message's failed attempts, the oldest first; may be missing (`keep_conversations`)."""

@@ -153,7 +153,7 @@ def _act(
     from mailspool.cli.refs import known_batch
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             batch = await known_batch(spool, ref)
             moved = await action(batch)
             status = await batch.status()

@@ -81,7 +81,7 @@ def show(
     filters = _Filters(states, to, domain, reply, limit)
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             number = _row_of(ref)
             if number is not None and (states or to or domain or reply or limit or file):
                 raise Usage("one message needs no filter.")

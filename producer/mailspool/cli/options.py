@@ -8,7 +8,8 @@ Raises ConfigError where the settings are asked for, typer.BadParameter for a WH
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,6 +90,21 @@ class Ask:
         from mailspool.spool import Spool
 
         return Spool(self.settings())
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Spool]:
+        """It, open: a terminal is told while a Redis of yours does not answer, instead of nothing for five seconds."""
+        from mailspool.cli.live import patience
+
+        spool = self.spool()
+        async with AsyncExitStack() as waiting:
+            if self.settings().redis_url is not None:
+                await waiting.enter_async_context(patience(self.say, "Redis does not answer yet"))
+            await spool.open()
+        try:
+            yield spool
+        finally:
+            await spool.close()
 
     @property
     def data_dir(self) -> Path | None:

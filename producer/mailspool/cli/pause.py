@@ -27,7 +27,7 @@ def pause(ask: Ask, class_: OneClass = None) -> int:
     from mailspool.cli import interrupt
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             was = await _is_paused(spool, class_)
             moved = await spool.pause(class_)
             far = " already" if was else f": {_mails(moved)}"
@@ -42,7 +42,7 @@ def resume(ask: Ask, class_: OneClass = None) -> int:
     from mailspool.cli import interrupt
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             was = await _is_paused(spool, class_)
             moved = await spool.resume(class_)
             far = f"goes on: {_mails(moved, 'waited')}" if was else "was not paused"

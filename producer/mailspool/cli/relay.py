@@ -39,7 +39,7 @@ def relay(
         raise Usage("which relay? mailspool relay pause NAME" if name is None else "relay list takes no name.")
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             if name is None:
                 _show(ask, await spool.relays())
             else:

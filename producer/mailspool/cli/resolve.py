@@ -32,7 +32,7 @@ def resolve(
     from mailspool.cli.screens import counted
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             batch = await known_batch(spool, ref)
             moved = await batch.resolve(as_, recipient=to, domain=domain, reply=reply)
             if ask.say.json:

@@ -37,7 +37,7 @@ def status(
     ask.tell_unknown_variables()
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             await (_spool(ask, spool, every) if ref is None else _batch(ask, spool, ref))
         return 0
 

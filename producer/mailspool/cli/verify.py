@@ -37,7 +37,7 @@ def verify(
     from mailspool.client.verify import verify as verified
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             connection = await spool.connection()
             async with patience(ask.say, "every batch, message and key is looked at; mail goes on meanwhile"):
                 found = await interrupt.stoppable(verified(connection, repair=repair))

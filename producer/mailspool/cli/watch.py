@@ -34,7 +34,7 @@ async def _watch(ask: Ask, ref: str, timeout: timedelta | None, signals: Signals
     from mailspool.cli.live import follow
     from mailspool.cli.refs import known_batch
 
-    async with ask.spool() as spool:
+    async with ask.opened() as spool:
         batch = await known_batch(spool, ref)
         try:
             status = await follow(ask.say, batch, timeout, tell=True)

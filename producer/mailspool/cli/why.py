@@ -38,7 +38,7 @@ def why(
     ask.tell_unknown_variables()
 
     async def main(signals: Signals) -> int:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             found = await _asked(spool, ref)
             if ask.say.json:
                 ask.say.object(found.to_dict())

@@ -100,7 +100,7 @@ def _ids(ask: Ask, refs: Sequence[str]) -> list[str]:
     from mailspool.cli.refs import known_batch
 
     async def main(signals: Signals) -> list[str]:
-        async with ask.spool() as spool:
+        async with ask.opened() as spool:
             return [(await known_batch(spool, ref)).id for ref in refs]
 
     return interrupt.run(main)

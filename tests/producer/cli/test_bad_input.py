@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mailspool.cli.failures import failure_of
+from mailspool.errors import SpoolUnavailable
 from mailspool.redis_server import folder
 from mailspool.redis_server import link as links
 from tests.producer.cli.commands import FROM, Here, Ran
@@ -274,10 +276,13 @@ def test_who_queues_nothing_does_not_speak_of_it(
     monkeypatch.setattr(links, "OPEN_LIMIT_S", 0.2)
     ran = here.run(*command, "--redis-url", "redis://127.0.0.1:1")
     assert (ran.code, ran.out) == (69, "")
-    assert ran.err == (
-        "error: redis://127.0.0.1:1 does not answer (tried 0.2 s).\n"
-        "hint:  cannot connect to 127.0.0.1:1: connection refused. Start it, or correct redis_url (mailspool settings "
-        "shows it)\n"
+    assert ran.err.startswith("error: redis://127.0.0.1:1 does not answer (tried 0.2 s).\n")
+
+
+def test_where_nobody_listens_the_hint_says_what_to_do() -> None:
+    refused = "cannot connect to 127.0.0.1:1: connection refused"
+    assert failure_of(SpoolUnavailable("redis://127.0.0.1:1 does not answer.", hint=refused)).hint == (
+        f"{refused}. Start it, or correct redis_url (mailspool settings shows it)"
     )
 
 

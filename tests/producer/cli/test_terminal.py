@@ -141,3 +141,11 @@ def test_ctrl_c_gives_the_cursor_back(cli: Cli) -> None:
     assert code == 130
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert "Stopped watching; " in shown
+
+
+def test_while_redis_does_not_answer_somebody_at_a_terminal_is_told(cli: Cli) -> None:
+    terminal = Terminal(cli, "status", "--redis-url", "redis://127.0.0.1:1")
+    terminal.until("Redis does not answer yet")
+    code, shown = terminal.end()
+    assert code == 69
+    assert "error: " in shown

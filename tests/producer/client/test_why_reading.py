@@ -58,7 +58,7 @@ async def test_a_reference_that_means_nothing(spool: Spool, ref: str, words: str
 
 async def test_a_message_that_there_is_not(spool: Spool) -> None:
     batch = await queue(spool, 3)
-    with pytest.raises(NotFound, match=f'no message "{batch.id}-4"'):
+    with pytest.raises(NotFound, match=f'no message "{batch.id}-4": its rows are 1 to 3\\.'):
         await spool.why(f"{batch.id}-4")
 
 

@@ -227,7 +227,7 @@ async def _message_facts(connection: Connection, ref: str, row: int) -> MessageF
     batch = (await browse.find_batch(connection, ref)).batch
     with browse.reading(connection, batch):
         facts = await batch_facts(connection, batch, replies=False)
-        message = await _message(connection, batch, row)
+        message = await _message(connection, batch, row, facts.status.total)
         k = (row - 1) // CHUNK_SIZE
         due, ahead = await connection.commands(
             [("ZSCORE", connection.keys.due(batch), k), ("ZRANK", connection.keys.due(batch), k)]
@@ -236,12 +236,12 @@ async def _message_facts(connection: Connection, ref: str, row: int) -> MessageF
         return MessageFacts(message, facts, run, _ms(due), None if ahead is None else _number(ahead))
 
 
-async def _message(connection: Connection, batch: str, row: int) -> MessageStatus:
+async def _message(connection: Connection, batch: str, row: int, total: int) -> MessageStatus:
     async for chunk in browse.chunks(connection, batch, only_odd=False, row=row):
         for message in chunk.messages:
             if message.row == row:
                 return message
-    raise NotFound(f'no message "{batch}-{row}".', code="no_such_message")
+    raise NotFound(f'no message "{batch}-{row}": its rows are 1 to {total:,}.', code="no_such_message")
 
 
 # -- a relay
