@@ -70,6 +70,7 @@ format: $(STAMP)
 crash: $(STAMP)
 	@env $(OWN_SETTINGS_OFF) PYTHONPATH=producer:worker:. $(BIN)/python -m tests.crash $(DISASTERS)
 	@env $(OWN_SETTINGS_OFF) PYTHONPATH=producer:worker:. $(BIN)/python -m tests.crash.isolation
+	@env $(OWN_SETTINGS_OFF) PYTHONPATH=producer:worker:. $(BIN)/python -m tests.crash.million
 	@env $(OWN_SETTINGS_OFF) MAILSPOOL_STORM_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m storm $(ARGS)
 
 bench: $(STAMP)

@@ -13,12 +13,14 @@ from typing import Literal
 import msgspec
 
 from mailspool.contract import states
+from tests.support import census
 
 
 class Faults(msgspec.Struct, forbid_unknown_fields=True):
     """`lease_s`: instead of 15, with everything that hangs on it. `breaker_s`: instead of 60.
 
     `record_version`: of a later release, which reads all formats up to its own.
+    `census`: it tells what it holds when it gets SIGUSR1 (census.py).
     `die_at`: the process ends, as if it were killed, when it comes to the recipient `die_on`.
     """
 
@@ -32,6 +34,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     until_done: list[str] | None = None
     timeout_s: float | None = None
     record_version: int | None = None
+    census: bool = False
 
 
 def shorten(faults: Faults) -> None:
@@ -82,6 +85,8 @@ def main(argument: str) -> int:
     shorten(faults)
     if faults.die_on is not None:
         arm(faults.die_on, faults.die_at)
+    if faults.census:
+        census.on_request()
     from mailspool.settings import Settings
     from mailspool_worker.cli_entry import run_worker
 
