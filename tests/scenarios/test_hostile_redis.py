@@ -40,6 +40,15 @@ STRAY_INDEXES: dict[str, Spoil] = {
     "a deadline that is no text": (("ZADD", "ms:deadline", 0, b"\xff\xfe"),),
     "an id in arq's queue that is no text": (("ZADD", "ms:q:bulk:v1", 1, b"\xff\xfe"),),
 }
+SPOILED_HELPERS: dict[str, Spoil] = {
+    "a worker's record is no hash": (("ZADD", "ms:workers", 9e15, "w"), ("SET", "ms:worker:w", "x")),
+    "a worker's slots are no number": (
+        ("ZADD", "ms:workers", 9e15, "w"),
+        ("HSET", "ms:worker:w", "relays", "main", "versions", "1", "slots:bulk", "x"),
+    ),
+    "the last clock is no number": (("HSET", "ms:chores", "clock", "x"),),
+    "a relay's record is no hash": (("SET", "ms:route:main", "x"),),
+}
 BROKEN_RECORDS: dict[str, Spoil] = {
     "the batch is gone": (("DEL", "ms:batch:{b}"),),
     "the batch is no hash": (("DEL", "ms:batch:{b}"), ("SET", "ms:batch:{b}", "x")),
@@ -93,6 +102,11 @@ async def others_are_sent(
 @pytest.mark.parametrize("case", STRAY_INDEXES)
 async def test_a_stray_name_in_an_index_stops_nobody(tmp_path: Path, case: str) -> None:
     await others_are_sent(tmp_path, STRAY_INDEXES[case])
+
+
+@pytest.mark.parametrize("case", SPOILED_HELPERS)
+async def test_what_workers_tell_each_other_stops_nobody(tmp_path: Path, case: str) -> None:
+    await others_are_sent(tmp_path, SPOILED_HELPERS[case])
 
 
 @pytest.mark.parametrize("case", BROKEN_RECORDS)

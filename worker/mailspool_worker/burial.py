@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import cast
 
+from redis.exceptions import ResponseError
+
 from mailspool.contract.moves import Moves
 from mailspool.redis_server.link import Link
 from mailspool_worker.events import Events
@@ -65,7 +67,10 @@ async def bury_dead(link: Link, moves: Moves, events: Events) -> None:
     hgetall = cast("Callable[..., Awaitable[dict[bytes, bytes]]]", link.redis.hgetall)
     for name in await zrange(moves.keys.workers, 0, -1):
         worker = name.decode("utf-8", "replace")
-        stored = await hgetall(moves.keys.worker(worker))
+        try:
+            stored = await hgetall(moves.keys.worker(worker))
+        except ResponseError:  # no record of a worker: it proves nothing
+            continue
         fields = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in stored.items()}
         if provably_dead(fields, mine):
             events.warning("worker_buried", worker=worker, pid=fields["pid"], leases=await moves.bury(worker))

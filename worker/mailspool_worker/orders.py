@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, cast
 
+from redis.exceptions import ResponseError
+
 from mailspool.contract.keys import Keys
 from mailspool.redis_server.link import Link
 from mailspool_worker.bounces import Bounces
@@ -40,7 +42,10 @@ class Orders:
         pipeline.hgetall(self._keys.paused)
         for route in self._routes:
             pipeline.hgetall(self._keys.route(route.relay.name))
-        suppressed, paused, *told = await pipeline.execute()
+        suppressed, paused, *told = await pipeline.execute(raise_on_error=False)
+        for answer in (suppressed, paused, *(one for one in told if not isinstance(one, ResponseError))):
+            if isinstance(answer, Exception):
+                raise answer
         self._bounces.any_suppressed = bool(suppressed)
         woken = False
         for route, shared, fields in zip(self._routes, self._shared, map(_texts, told), strict=True):
@@ -71,5 +76,6 @@ class Orders:
 
 
 def _texts(fields: object) -> dict[str, str]:
-    found = cast("Mapping[bytes, bytes]", fields)
+    """Nothing for a relay whose record somebody else has spoiled: mail goes on."""
+    found = {} if isinstance(fields, Exception) else cast("Mapping[bytes, bytes]", fields)
     return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in found.items()}

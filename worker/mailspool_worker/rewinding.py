@@ -29,7 +29,8 @@ async def was_set_back(link: Link, keys: Keys, now_ms: int) -> bool:
     """Has something happened later than now?"""
     last = cast("Callable[..., Awaitable[list[tuple[bytes, float]]]]", link.redis.zrange)
     hget = cast("Callable[..., Awaitable[bytes | None]]", link.redis.hget)
-    happened = [float(await hget(keys.chores, "clock") or 0)]
+    clock = await hget(keys.chores, "clock") or b"0"
+    happened = [float(clock) if clock.isdigit() else 0.0]  # somebody else's words tell no time
     for key in (keys.workers, keys.batches):
         happened += [at for _, at in await last(key, -1, -1, withscores=True)]
     return max(happened) > now_ms + JUMP_MS

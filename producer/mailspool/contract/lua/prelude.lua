@@ -275,7 +275,7 @@ local function workers()
   if crew then return crew end
   crew = {slots = 0}
   for _, w in ipairs(call('ZRANGEBYSCORE', P..'workers', now - @worker_alive_ms@ + 1, '+inf')) do
-    local h = call('HMGET', P..'worker:'..w, 'relays', 'versions', 'slots:transactional', 'slots:bulk')
+    local h = redis.pcall('HMGET', P..'worker:'..w, 'relays', 'versions', 'slots:transactional', 'slots:bulk')
     if h[1] and h[2] then crew[#crew + 1] = h end
   end
   return crew

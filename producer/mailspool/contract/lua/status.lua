@@ -20,7 +20,8 @@ paused('spool', pauses, 'spool'); paused(c, pauses, c)
 local answer = {now, call('HGETALL', B), first[2] or false, served() and 1 or 0, of_class, pauses,
   coming[2] or false, alive}
 for _, name in ipairs(relays) do
-  local told = call('HGETALL', P..'route:'..name)
+  local told = redis.pcall('HGETALL', P..'route:'..name)
+  if told.err then told = {} end                      -- somebody else has written there; the batch has nothing to do with it
   paused('relay:'..name, told, 'paused_at')
   answer[#answer + 1] = name; answer[#answer + 1] = told
 end
