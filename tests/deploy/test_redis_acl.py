@@ -19,8 +19,11 @@ from redis.exceptions import NoPermissionError, ResponseError
 from mailspool import Attachment, ConfigError, Message, Settings, Spool
 from mailspool.client.verify import verify
 from mailspool.contract.keys import Keys
+from mailspool.redis_server.link import Link
 from mailspool.sandbox import Receiver
+from mailspool_worker.app import Engine
 from mailspool_worker.clock import RedisClock
+from mailspool_worker.events import Events
 from tests.support.embedded import plain_server
 from tests.support.waiting import until_async
 from tests.support.working import working
@@ -179,3 +182,18 @@ async def test_who_has_the_wrong_prefix_is_told(server: Path) -> None:
     async with Spool(settings(server, USERS[0], key_prefix="mine")) as spool:
         with pytest.raises(ConfigError, match="does not allow this user what Mailspool needs"):
             await spool.send(SINGLE)
+
+
+async def test_a_worker_that_may_not_record_ends_with_words(server: Path) -> None:
+    async with client(server, "admin") as admin:
+        execute = cast("Callable[..., Awaitable[object]]", admin.execute_command)
+        await execute("ACL", "SETUSER", "mailspool-worker", "-script|load")
+    worker = settings(server, "mailspool-worker", relay_url="smtp://127.0.0.1:9")
+    link = Link(worker)
+    await link.open()
+    try:
+        with pytest.raises(ConfigError, match=r"refuses what a worker must do: NOPERM .*script\|load") as refusal:
+            await Engine(worker, link, Events(None)).open()
+        assert "deploy/users.acl" in refusal.value.hint
+    finally:
+        await link.close()

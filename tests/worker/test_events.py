@@ -127,6 +127,7 @@ def test_without_a_logger_everything_is_silent() -> None:
         (lambda e: e.sender_awake("main", "a@b.test"), "sender_awake", "info"),
         (lambda e: e.breaker("b1", "550 <a@b.test>"), "batch_held_by_breaker", "error"),
         (lambda e: e.redis_away("ConnectionError"), "redis_away", "warning"),
+        (lambda e: e.redis_refused("NOPERM", 3), "redis_refused", "error"),
         (lambda e: e.went_on(12.34), "went_on", "warning"),
         (lambda e: e.chunk_unreadable("b", 0, "why"), "chunk_unreadable", "error"),
         (lambda e: e.run_lost("b", 0), "run_lost", "warning"),
@@ -139,3 +140,21 @@ def test_names_and_levels_are_stable(call: object, event: str, level: str) -> No
     (line,) = lines.kept
     assert (line["event"], line["level"]) == (event, level)
     assert "a@b.test" not in repr(line)
+
+
+def test_redis_is_back_when_all_parts_of_the_worker_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("mailspool_worker.events.boot_s", lambda: now_s)
+    lines = Lines("info")
+    events = Events(lines.logger)
+    events.redis_answers("moves")
+    events.redis_away("ConnectionError", "moves")
+    now_s = 103.25
+    events.redis_away("ConnectionError", "recorder")
+    events.redis_away("OutOfMemoryError")
+    events.redis_answers("moves")
+    assert [line["event"] for line in lines.kept] == ["redis_away"] * 3
+    now_s = 112.5
+    events.redis_answers("recorder")
+    events.redis_answers("recorder")
+    assert [(line["event"], line.get("after_s")) for line in lines.kept[3:]] == [("redis_back", 12.5)]

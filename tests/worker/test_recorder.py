@@ -14,7 +14,7 @@ from mailspool.contract.scripts import scripts
 from mailspool_worker import recorder as module
 from mailspool_worker.events import Events
 from mailspool_worker.recorder import Recorder
-from mailspool_worker.redis_wire import RedisWire, Then
+from mailspool_worker.redis_wire import RedisRefusesError, RedisWire, Then
 from mailspool_worker.runs import Item, Run
 from tests.support.waiting import until
 from tests.support.worker_parts import TestClock, make_items, make_run
@@ -312,3 +312,61 @@ async def test_close_ends_a_reconnection_and_the_connection(bench: Bench) -> Non
     assert other.wire.is_closed
     await turn()
     assert len(other.wires) == 1
+
+
+NOPERM = "NOPERM User w has no permissions to run the 'script|load' command"
+
+
+class Teller(Events):
+    """Writes down what it is told of Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.refused: list[tuple[str, int]] = []
+
+    def redis_refused(self, why: str, unrecorded: int) -> None:
+        self.refused.append((why, unrecorded))
+
+
+class Guarded(Bench):
+    """A Redis that lets this user do nothing while `shut`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shut = False
+        self.asked = 0
+        self.teller = Teller()
+        self.recorder = Recorder(self._connect, SCRIPT, self.clock, self.teller)
+
+    async def _connect(self, on_lost: Callable[[], None]) -> RedisWire:
+        self.asked += 1
+        if self.shut:
+            raise RedisRefusesError(NOPERM)
+        return await super()._connect(on_lost)
+
+
+async def test_a_user_who_may_not_record_is_no_start() -> None:
+    guarded = Guarded()
+    guarded.shut = True
+    with pytest.raises(RedisRefusesError, match=r"^NOPERM"):
+        await guarded.recorder.open()
+
+
+async def test_a_refusal_while_it_runs_is_told_once_a_minute_and_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AFTER_REFUSAL_S", 0.001)
+    monkeypatch.setattr(module, "_AFTER_ERROR_S", 0.001)
+    guarded = Guarded()
+    await guarded.recorder.open()
+    guarded.add(0)
+    await turn()
+    guarded.shut = True
+    guarded.wire.answer(hiredis.ReplyError("NOPERM no permissions to run the 'evalsha' command"))
+    await until(lambda: guarded.asked > 5, "it tries again")
+    assert guarded.teller.refused == [("NOPERM no permissions to run the 'evalsha' command", 1)]
+    guarded.clock.now_s += 61.0
+    await until(lambda: len(guarded.teller.refused) == 2, "a minute later it is told again")
+    guarded.shut = False
+    await until(lambda: len(guarded.wires) == 2 and bool(guarded.wire.sent), "it is let in")
+    guarded.wire.answer(OK_LIVE)
+    assert guarded.told.heard == [(0, True)]
+    assert guarded.teller.refused[1:] == [(NOPERM, 1)]

@@ -13,7 +13,7 @@ import pytest
 from mailspool.contract.moves import Answer
 from mailspool.redis_server.address import RedisAddress
 from mailspool_worker import redis_wire
-from mailspool_worker.redis_wire import RedisWire, open_wire
+from mailspool_worker.redis_wire import RedisRefusesError, RedisWire, open_wire, refuse
 from tests.support.scripted_server import Peer, Scripted
 from tests.support.waiting import until
 
@@ -67,7 +67,7 @@ async def test_a_refused_login_closes_the_connection() -> None:
 
     async with Scripted(refuses) as server:
         address = RedisAddress(host="127.0.0.1", port=server.port, username="ali", password="secret")
-        with pytest.raises(hiredis.ReplyError) as refused:
+        with pytest.raises(RedisRefusesError, match=r"^WRONGPASS") as refused:
             await open_wire(address, lambda: None)
         assert "secret" not in str(refused.value)
         async with asyncio.timeout(5):
@@ -110,3 +110,22 @@ async def test_noise_ends_the_connection(noise: bytes) -> None:
 async def test_nobody_there() -> None:
     with pytest.raises(OSError, match=r"[Nn]o such file"):
         await open_wire(RedisAddress(path=Path("/nowhere/redis.sock")), lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_one"),
+    [
+        ("NOPERM User w has no permissions to run the 'script|load' command", True),
+        ("WRONGPASS invalid username-password pair", True),
+        ("NOAUTH Authentication required.", True),
+        ("ERR ACL failure in script: User w has no permissions to run the 'hset' command", True),
+        ("LOADING Redis is loading the dataset in memory", False),
+        ("OOM command not allowed", False),
+    ],
+)
+def test_what_only_a_person_can_do_something_about(reply: str, is_one: bool) -> None:
+    if is_one:
+        with pytest.raises(RedisRefusesError):
+            refuse(hiredis.ReplyError(reply))
+    else:
+        refuse(hiredis.ReplyError(reply))

@@ -36,14 +36,14 @@ from mailspool_worker.chores import chores
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
 from mailspool_worker.conversations import Conversations
-from mailspool_worker.events import Events
+from mailspool_worker.events import MAY_NOT, Events
 from mailspool_worker.feeder import Feeder
 from mailspool_worker.job import Delivery, Parts
 from mailspool_worker.journal import Journal, spool_identity
 from mailspool_worker.memory import RenderedMemory
 from mailspool_worker.orders import Orders
 from mailspool_worker.recorder import Recorder
-from mailspool_worker.redis_wire import RedisWire, open_wire
+from mailspool_worker.redis_wire import RedisRefusesError, RedisWire, open_wire
 from mailspool_worker.refusals import Refusals
 from mailspool_worker.rewinding import rewind, was_set_back
 from mailspool_worker.routes.choice import Routes
@@ -109,7 +109,7 @@ class Engine:
         """The link must be open. Returns when this worker is known to the others; nothing stays open if that fails."""
         self._make()
         try:
-            await self.recorder.open()
+            await self._open_recorder()
             self.journal.open()
             await self.journal.replay(self.moves)
             await self.feeder.beat(self.fields())
@@ -199,12 +199,19 @@ class Engine:
             tls=self._tls,
         )
 
+    async def _open_recorder(self) -> None:
+        try:
+            await self.recorder.open()
+        except RedisRefusesError as error:
+            words = f"{self.link.name} refuses what a worker must do: {error}"
+            raise ConfigError(words, hint=f"{MAY_NOT[:1].upper()}{MAY_NOT[1:]}.", code="redis_login") from None
+
     async def _connect_recorder(self, on_lost: Callable[[], None]) -> RedisWire:
         while True:
             try:
                 return await open_wire(self.link.where, on_lost)
             except (OSError, hiredis.HiredisError) as error:
-                self.events.redis_away(type(error).__name__)
+                self.events.redis_away(type(error).__name__, "recorder")
                 await asyncio.sleep(_DIAL_AGAIN_S)
                 await self.link.recover(None)
 

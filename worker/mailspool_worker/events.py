@@ -13,6 +13,7 @@ import msgspec
 
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, Class
+from mailspool_worker.clock import boot_s
 from mailspool_worker.logs import Logger, OutcomeLine, OutcomeLines
 from mailspool_worker.runs import Item
 from mailspool_worker.smtp.replies import MASK, mask_addresses
@@ -21,6 +22,9 @@ _CODE = 4
 """Characters of the reply code and its space: never masked."""
 _TOLD_BY = 3
 """A shorter local part is also a piece of other words, and tells nobody."""
+
+MAY_NOT = "check the user in redis_url and redis_password; deploy/users.acl has what a worker's user needs"
+"""What to do where Redis refuses this user or password."""
 
 
 def _masked(reply: str, recipient: str) -> str:
@@ -49,6 +53,8 @@ class Events:
         self.counters = Counters()
         self._log = logger
         self._lines = lines
+        self._away: set[str] = set()
+        self._away_since_s = 0.0
         self._reads_outcomes = logger is not None and logger.is_enabled_for(logging.INFO)
 
     # -- messages
@@ -180,9 +186,26 @@ class Events:
         if self._log is not None:
             self._log.info("journal_replayed", file=file, outcomes=outcomes, taken=taken)
 
-    def redis_away(self, why: str) -> None:
+    def redis_away(self, why: str, part: str = "") -> None:
+        """`part` of the worker: each has connections of its own, and they do not come back at once. Without one, Redis
+        answers, but not as it should."""
+        if part:
+            self._away_since_s = self._away_since_s if self._away else boot_s()
+            self._away.add(part)
         if self._log is not None:
             self._log.warning("redis_away", why=why)
+
+    def redis_answers(self, part: str) -> None:
+        """A command of this part was answered. Called often."""
+        if part not in self._away:
+            return
+        self._away.remove(part)
+        if not self._away and self._log is not None:
+            self._log.info("redis_back", after_s=round(boot_s() - self._away_since_s, 1))
+
+    def redis_refused(self, why: str, unrecorded: int) -> None:
+        if self._log is not None:
+            self._log.error("redis_refused", why=why, unrecorded=unrecorded, fix=MAY_NOT)
 
     def arq_restarted(self, class_: Class, why: str) -> None:
         if self._log is not None:

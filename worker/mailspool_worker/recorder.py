@@ -6,7 +6,9 @@ While Redis is away outcomes wait in memory, and the call that was in flight is 
 twice. An answer that is owed for 10 s means a connection that nobody answers any more: a new one is made.
 What waits is bounded by what is on the wire: no session starts a body before its last outcome is recorded. What still
 waits at a stop that outlives `stop_timeout` goes into the journal (`left`, journal.py).
-Raises nothing; `on_failed` is told what ends it for good (a Redis that is no longer ours).
+A user or password that Redis refuses is told in an error line, once a minute, and tried again every second; `open`
+raises RedisRefusesError then. Otherwise raises nothing; `on_failed` is told what ends it for good (a Redis that is no
+longer ours).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from mailspool.contract.states import CLAIMED
 from mailspool.redis_server.tasks import end
 from mailspool_worker.events import Events
 from mailspool_worker.journal import Unrecorded
-from mailspool_worker.redis_wire import RedisWire
+from mailspool_worker.redis_wire import RedisRefusesError, RedisWire, refuse
 from mailspool_worker.runs import Item, Run
 
 _GROUP_LIMIT = 500
@@ -33,7 +35,12 @@ _SILENT_S = 10.0
 _AFTER_ERROR_S = 0.5
 """A server that answers with errors (memory, disk) is asked again, but not as fast as it can answer."""
 
+_AFTER_REFUSAL_S = 1.0
+_REFUSED_EVERY_S = 60.0
+"""A person must do something: often enough to be seen, and not so often that the log holds nothing else."""
+
 _CLAIM = CLAIMED.encode()
+_PART = "recorder"
 _KEPT = frozenset(("OK", "LOST"))
 
 Connect = Callable[[Callable[[], None]], Awaitable[RedisWire]]
@@ -71,6 +78,7 @@ class Recorder:
         self._asked_at_s = 0.0
         self._sent_at_s = 0.0
         self._refused = False
+        self._told_refused_s = float("-inf")
         self._scheduled = False
         self._reconnecting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -79,7 +87,9 @@ class Recorder:
         self._empty.set()
 
     async def open(self) -> None:
-        self._wire = await self._dial()
+        """Raises RedisRefusesError: a worker that may not record had better not start."""
+        while self._wire is None:
+            self._wire = await self._dialled()
 
     def add(self, item: Item, value: bytes, listener: Listener) -> None:
         """One outcome (or claim, or b"" to take back a claim); goes out with the next group."""
@@ -149,9 +159,14 @@ class Recorder:
         if isinstance(answer, Exception):
             # LOADING, NOSCRIPT after a restart, OOM, a full disk: none says that the outcomes are wrong. Keep them.
             self._refused = True
-            self._events.redis_away(str(answer).partition(" ")[0][:30])
+            try:
+                refuse(answer)
+            except RedisRefusesError as error:
+                self._tell_refused(error)
+            self._events.redis_away(str(answer).partition(" ")[0][:30], _PART)
             wire.abort()
             return
+        self._events.redis_answers(_PART)
         answers = parse_recorded(answer)
         self._flying = []
         for (run, notes), recorded in zip(by_run.items(), answers, strict=True):
@@ -191,24 +206,37 @@ class Recorder:
         if self._refused:
             self._refused = False
             await asyncio.sleep(_AFTER_ERROR_S)
-        self._wire = await self._dial()
+        while self._wire is None:
+            try:
+                self._wire = await self._dialled()
+            except RedisRefusesError as error:
+                self._tell_refused(error)
+                self._events.redis_away("refused", _PART)
+                await asyncio.sleep(_AFTER_REFUSAL_S)
         if self._flying:
-            self._send()
+            self._send()  # its answer shows whether Redis is back
         else:
+            self._events.redis_answers(_PART)
             self._flush()
 
-    async def _dial(self) -> RedisWire:
-        while True:
-            wire = await self._connect(self._lost)
-            try:
-                await wire.ask("SCRIPT", "LOAD", self._script.text)
-            except (OSError, hiredis.HiredisError):
-                pass
-            else:
-                if not wire.is_closed:
-                    return wire
+    async def _dialled(self) -> RedisWire | None:
+        """None, after a moment: it took a connection but not a command, a server that is starting."""
+        wire = await self._connect(self._lost)
+        try:
+            await wire.ask("SCRIPT", "LOAD", self._script.text)
+        except (OSError, hiredis.HiredisError) as error:
             wire.abort()
-            await asyncio.sleep(0.1)  # it took a connection but not a command: a server that is starting
+            refuse(error)
+        else:
+            if not wire.is_closed:
+                return wire
+        await asyncio.sleep(0.1)
+        return None
+
+    def _tell_refused(self, error: RedisRefusesError) -> None:
+        if self._boot_s() - self._told_refused_s >= _REFUSED_EVERY_S:
+            self._told_refused_s = self._boot_s()
+            self._events.redis_refused(str(error), self.unrecorded)
 
 
 def _nobody() -> None: ...

@@ -1,7 +1,8 @@
 """One connection to Redis without redis-py: hiredis packs and parses, replies by order, one callback a reply.
 
 Used by recorder.py alone: a future and a task a mail would cost 25 µs of the 100 that a mail has.
-Raises ConnectionError when the connection cannot be had; calls `on_lost` once when an open one goes.
+Raises ConnectionError when the connection cannot be had, RedisRefusesError where waiting cures nothing; calls `on_lost`
+once when an open one goes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,22 @@ _CONNECT_TIMEOUT_S = 5.0
 Then = Callable[[Answer], None]
 # hiredis' stub takes a tuple of one element only.
 _pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
+
+
+_REFUSALS = ("NOPERM", "WRONGPASS", "NOAUTH", "ERR invalid password", "ERR AUTH", "ERR Client sent AUTH")
+_IN_A_SCRIPT = "ACL failure in script"
+_WORDS = 200
+
+
+class RedisRefusesError(Exception):
+    """This user or password may not do what the recorder does; the text is the server's."""
+
+
+def refuse(error: object) -> None:
+    """Raises RedisRefusesError if it is a reply that only a person can do something about."""
+    words = str(error)[:_WORDS]
+    if isinstance(error, Exception) and (words.startswith(_REFUSALS) or _IN_A_SCRIPT in words):
+        raise RedisRefusesError(words)
 
 
 class _Reader(Protocol):
@@ -85,7 +102,7 @@ class RedisWire(asyncio.Protocol):
 
 
 async def open_wire(address: RedisAddress, on_lost: Callable[[], None]) -> RedisWire:
-    """Connects, authenticates, selects. Raises OSError, TimeoutError or hiredis' error reply."""
+    """Connects, authenticates, selects. Raises OSError, TimeoutError, hiredis' error reply, RedisRefusesError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
         if address.path is not None:
@@ -104,7 +121,8 @@ async def open_wire(address: RedisAddress, on_lost: Callable[[], None]) -> Redis
             await wire.ask("AUTH", *((address.username,) if address.username else ()), address.password)
         if address.db:
             await wire.ask("SELECT", address.db)
-    except BaseException:
+    except BaseException as error:
         wire.abort()
+        refuse(error)
         raise
     return wire

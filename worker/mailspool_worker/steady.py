@@ -21,6 +21,7 @@ AWAY = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError
 """What redis-py raises while a server is away, starting, being replaced, or full."""
 _CANNOT_WRITE = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY")
 """Error replies of a server that answers but takes no writes for now (a full disk, lost replicas, a long script)."""
+_PART = "moves"
 _PAUSE_S = 0.05
 _PAUSE_FULL_S = 1.0
 """`Link.recover` returns at once where the server answers; without a pause this would be a busy loop."""
@@ -35,7 +36,7 @@ async def wait_out(link: Link, events: Events, error: Exception) -> None:
     """Returns when Redis answers again. Raises `error` itself if that is not what it is about."""
     if not is_away(error):
         raise error
-    events.redis_away(type(error).__name__)
+    events.redis_away(type(error).__name__, "" if isinstance(error, ResponseError) else _PART)
     await asyncio.sleep(_PAUSE_FULL_S if isinstance(error, ResponseError) else _PAUSE_S)
     await link.recover(None)
 
@@ -51,6 +52,9 @@ class SteadyCaller:
     async def __call__(self, script: Script, args: Sequence[Arg]) -> Answer:
         while True:
             try:
-                return await self._plain(script, args)
+                answer = await self._plain(script, args)
             except (*AWAY, ResponseError) as error:
                 await wait_out(self._link, self._events, error)
+            else:
+                self._events.redis_answers(_PART)
+                return answer
