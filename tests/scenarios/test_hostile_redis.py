@@ -172,6 +172,23 @@ async def test_a_run_that_cannot_be_renewed_costs_the_others_no_lease(tmp_path: 
             assert (await good.wait(LIMIT_S)).sent == 1
 
 
+async def test_content_of_another_type_sets_its_batch_aside(tmp_path: Path) -> None:
+    """Not tried again at once, and for ever: it waits as what cannot be decoded does."""
+    settings = Settings(data_dir=tmp_path / "spool", relay_url="smtp://127.0.0.1:9")
+    async with Spool(settings) as spool, Worker(spool) as worker:
+        engine = worker.engine
+        assert engine is not None
+        broken = await spool.send_batch(letter(), rows(1, "broken"), hold=True)
+        redis = engine.link.redis
+        await redis.delete(f"ms:spec:{broken.id}")
+        await redis.sadd(f"ms:spec:{broken.id}", "x")  # type: ignore[misc]  # redis-py's stub: or an int
+        await broken.release()
+        before = engine.clock.now_ms()
+        while (due := await redis.zscore(f"ms:due:{broken.id}", "0")) is None or due < before + 50_000:
+            assert engine.clock.now_ms() < before + LIMIT_S * 1000
+            await asyncio.sleep(0.01)
+
+
 class _Bomb:
     def __init__(self, mark: Path) -> None:
         self._mark = mark

@@ -87,4 +87,6 @@ class Contents:
                 get = cast("Callable[[str], Awaitable[bytes | None]]", redis.get)
                 return await get(key)
             except (*AWAY, ResponseError) as error:
+                if str(error).startswith("WRONGTYPE"):
+                    raise DecodeError("somebody else has written where its content was") from error
                 await wait_out(self._link, self._events, error)
