@@ -49,6 +49,7 @@ BY_MOVE: dict[type, Judge] = dict(
         _judge(ops.Sweep, running.sweep),
         _judge(ops.Bury, running.bury),
         _judge(ops.Erase, running.erase),
+        _judge(ops.Forget, running.forget),
         _judge(ops.Hold, operating.hold),
         _judge(ops.Release, operating.release),
         _judge(ops.Close, operating.close),

@@ -118,6 +118,10 @@ def erase(world: World) -> None:
     world.do(ops.Erase(_rather(world, sorted(world.db.members("erase")))))
 
 
+def forget(world: World) -> None:
+    world.do(ops.Forget())
+
+
 def broom(world: World) -> None:
     world.do(ops.Broom(world.pick(CLASSES), world.pick((1, 2))))
 

@@ -14,9 +14,10 @@ from mailspool import Attachment, Batch, KeyConflict, Message, Settings, Spool
 from mailspool.contract.codec import DecodeError
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Moves, RedisCaller
+from mailspool.contract.states import SUSPECT_AGE_MS
 from mailspool.redis_server.link import Link
 from mailspool.sandbox import Receiver
-from mailspool_worker.chores import HOUR_MS, chores, erase, rewrite
+from mailspool_worker.chores import HOUR_MS, chores, erase, forget, rewrite
 from mailspool_worker.clock import RedisClock
 from mailspool_worker.contents import Contents
 from mailspool_worker.events import Events
@@ -221,4 +222,23 @@ async def test_broken_records_are_put_off_and_named(make_settings: MakeSettings)
     said.clear()
     await chores(link, moves, clock, lambda: False, Heard(None))
     assert ("accounts_do_not_add_up", "n_sent") not in said, "once an hour"
+    await link.close()
+
+
+async def test_suspects_past_their_age_are_forgotten_once_an_hour(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    link = Link(settings)
+    await link.open()
+    moves, clock = Moves(RedisCaller(link.redis), Keys(settings.key_prefix)), RedisClock()
+    clock.observe(await moves.beat("w", {"host": "h"}))
+    for n in range(2_000):
+        at_ms = clock.now_ms() - (SUSPECT_AGE_MS + HOUR_MS if n % 2 else HOUR_MS)
+        await asked(link.redis, "HSET", moves.keys.suspects, f"u{n}@x.test", f"b1 {at_ms}")
+    await asked(link.redis, "HSET", moves.keys.suspects, "old@x.test", "b1")
+    await forget(moves, lambda: True)
+    assert cast("int", await asked(link.redis, "HLEN", moves.keys.suspects)) > 1_001, "one step, then it shall end"
+    await chores(link, moves, clock, lambda: False, Events(None))
+    assert await asked(link.redis, "HLEN", moves.keys.suspects) == 1_001
+    stored = cast("bytes", await asked(link.redis, "HGET", moves.keys.suspects, "old@x.test"))
+    assert stored.startswith(b"b1 1")
     await link.close()

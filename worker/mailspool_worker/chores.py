@@ -5,6 +5,7 @@
   that by size alone; here at most an hour passes while a worker runs. A server of the user's is the user's.
 - `audit`: once an hour, the totals of each class against the sum over all batches, at one moment. A difference is
   logged; `mailspool verify --repair` finds and mends it.
+- `forget`: once an hour, suspected addresses that no second batch was told about for 90 days.
 
 Called by app.py. Raises what redis-py raises for the plain reads; moves wait an outage out.
 Known limit: beyond 20,000 batches the audit is left to `mailspool verify`, which does not stop Redis for it.
@@ -38,6 +39,15 @@ async def chores(link: Link, moves: Moves, clock: RedisClock, over: Callable[[],
         await rewrite(link, moves, now_ms, events)
     if not over() and await _turn(link, moves, "audited", now_ms):
         await audit(link, moves, events)
+    if not over() and await _turn(link, moves, "forgotten", now_ms):
+        await forget(moves, over)
+
+
+async def forget(moves: Moves, over: Callable[[], bool]) -> None:
+    """In steps of a hundred or so, so that nobody waits for it."""
+    cursor = await moves.forget(0)
+    while cursor and not over():
+        cursor = await moves.forget(cursor)
 
 
 async def erase(link: Link, moves: Moves, over: Callable[[], bool], events: Events) -> None:

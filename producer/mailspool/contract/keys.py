@@ -130,7 +130,7 @@ class Keys:
 
     @property
     def suspects(self) -> str:
-        """hash: identity of an address -> the batch that was told that it is perhaps dead."""
+        """hash: identity of an address -> the batch that was told that it is perhaps dead, and when: `<batch> <ms>`."""
         return f"{self.prefix}:suspects"
 
     def totals(self, class_: Class) -> str:

@@ -378,6 +378,10 @@ class Moves:
         """The next start, or -1: all of it was looked at."""
         return _int(await self._call("erase", b, start, now_ms=now_ms))
 
+    async def forget(self, cursor: int, *, now_ms: int = 0) -> int:
+        """Suspects past their age, in steps from 0 until 0 is answered."""
+        return _int(await self._call("forget", str(cursor), now_ms=now_ms))
+
     async def bury(self, worker: str, *, now_ms: int = 0) -> int:
         """How many leases ended. Only for a process that is provably gone; twice: 0."""
         return _int(await self._call("bury", worker, now_ms=now_ms))

@@ -70,6 +70,8 @@ UPLOAD_SIGN_S: Final = 5.0
 UPLOAD_ABANDONED_MS: Final = 3_600_000
 SUSPECT_RUNS: Final = 3
 """From so many lost runs on a chunk's messages are claimed one by one, so that a crash names its message."""
+SUSPECT_AGE_MS: Final = 90 * 86_400_000
+"""Of an address that one batch was told is perhaps dead, and no other since: mailboxes get full, and empty again."""
 LATER_LIMIT_MS: Final = 60_000
 TALLY_LIMIT: Final = 20_000
 """Batches that one script may sum up: 60 ms of Redis."""

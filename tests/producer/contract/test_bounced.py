@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailspool.contract.bounced import REPLY_KEPT, Bounced, decode_bounced, encode_bounced
-from mailspool.contract.states import BREAKER_LEAST
+from mailspool.contract.states import BREAKER_LEAST, SUSPECT_AGE_MS
 from tests.producer.contract.batches import commit, names, one_chunk, record, running, settle, state
 from tests.storm import ops
 from tests.storm.world import World
@@ -44,9 +44,42 @@ def test_a_suspect_is_suppressed_by_its_second_batch(world: World) -> None:
     commit(world, "u2", [names(2)])
     bounce(world, "s:who@x.test")
     bounce(world, "s:who@x.test", call="bbbbbbbb")
-    assert (world.db.hash("suppressed"), world.db.hash("suspects")) == ({}, {"who@x.test": "b1"})
+    assert (world.db.hash("suppressed"), world.db.hash("suspects")) == ({}, {"who@x.test": f"b1 {world.now}"})
     bounce(world, "s:who@x.test", b="b2", call="cccccccc")
     assert (list(world.db.hash("suppressed")), world.db.hash("suspects")) == (["who@x.test"], {})
+
+
+def test_a_suspect_of_a_season_ago_is_none(world: World) -> None:
+    at_work(world)
+    commit(world, "u2", [names(2)])
+    old = world.now - SUSPECT_AGE_MS - 1
+    for who in ("who", "other"):
+        world.write(("HSET", "storm:suspects", f"{who}@x.test", f"b1 {old}"))
+    world.write(("HSET", "storm:suspects", "older@x.test", "b1"))
+    bounce(world, "s:who@x.test", b="b2")
+    assert world.db.hash("suppressed") == {}
+    assert world.do(ops.Forget()) == 0
+    assert world.db.hash("suspects") == {"who@x.test": f"b2 {world.now}", "older@x.test": f"b1 {world.now}"}
+
+
+def test_a_suspect_as_an_older_release_noted_it_still_counts(world: World) -> None:
+    at_work(world)
+    world.write(("HSET", "storm:suspects", "who@x.test", "b0"))
+    bounce(world, "s:who@x.test")
+    assert (list(world.db.hash("suppressed")), world.db.hash("suspects")) == (["who@x.test"], {})
+
+
+def test_many_suspects_are_looked_through_in_steps(world: World) -> None:
+    old = world.now - SUSPECT_AGE_MS - 1
+    for n in range(1_500):
+        world.write(("HSET", "storm:suspects", f"u{n}@x.test", f"b1 {old if n % 2 else world.now}"))
+    steps = 0
+    for _ in range(6):  # a scan of the simulated Redis passes over what moves up
+        cursor, steps = world.do(ops.Forget(), again=0), steps + 1
+        while cursor:
+            cursor, steps = world.do(ops.Forget(cursor), again=0), steps + 1
+    assert steps > 12
+    assert len(world.db.hash("suspects")) == 750
 
 
 def test_a_policy_refusal_is_only_counted(world: World) -> None:

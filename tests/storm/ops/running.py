@@ -142,6 +142,14 @@ class Erase(Op[int]):
 
 
 @dataclass(frozen=True)
+class Forget(Op[int]):
+    cursor: int = 0
+
+    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+        return moves.forget(self.cursor, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
 class Sweep(Op[int]):
     c: Class
 

@@ -185,7 +185,7 @@ def no_other_move_touches(step: Step) -> None:
         must(step.pre.hash("paused") == step.post.hash("paused"), "paused by another move", step.op)
     if not isinstance(step.op, ops.Beat | ops.Bury | ops.Leave | ops.RewindLeases):
         must(step.pre.scores("workers") == step.post.scores("workers"), "the workers changed", step.op)
-    if not isinstance(step.op, ops.Bounce):
+    if not isinstance(step.op, ops.Bounce | ops.Forget):
         for name in ("suppressed", "suspects"):
             must(step.pre.hash(name) == step.post.hash(name), "an address was judged by another move", step.op)
     for c in CLASSES:

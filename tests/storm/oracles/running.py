@@ -6,7 +6,7 @@ The expected answer is worked out from the keys before the call. Raises Violatio
 from __future__ import annotations
 
 from mailspool.contract.moves import Leased, Recorded, Refused
-from mailspool.contract.states import CLASSES, FEED_GRACE_MS, LEASE_MS
+from mailspool.contract.states import CLASSES, FEED_GRACE_MS, LEASE_MS, SUSPECT_AGE_MS
 from tests.storm import ops
 from tests.storm.case import FINAL, Step, as_worker_sees, later_of, must, num, run_of, served
 from tests.storm.snapshot import PREFIX, Snapshot
@@ -168,6 +168,18 @@ def bury(op: ops.Bury, step: Step) -> None:
     must(step.answer_to(op) == ended, "bury counts", step.answer, ended)
     must(op.worker not in step.post.scores("workers"), "buried, and still there", op.worker)
     must(not step.post.hash(f"worker:{op.worker}"), "buried, and still there", op.worker)
+
+
+def forget(op: ops.Forget, step: Step) -> None:
+    """Suspects go by age alone; those without a time get one."""
+    before, after = step.pre.hash("suspects"), step.post.hash("suspects")
+    for who, value in before.items():
+        batch, _, at = value.partition(" ")
+        old = bool(at) and int(at) + SUSPECT_AGE_MS < step.now
+        looked_at = None if old else value if at else f"{batch} {step.now}"
+        must(after.get(who) in (value, looked_at), "forget", op, who, value)
+        must(op.cursor or step.answer_to(op) or after.get(who) == looked_at, "forget left one out", op, who, value)
+    must(after.keys() <= before.keys(), "forget made a suspect", op)
 
 
 def erase(op: ops.Erase, step: Step) -> None:

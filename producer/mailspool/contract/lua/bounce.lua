@@ -17,10 +17,11 @@ if not calls:find(ARGV[3], 1, true) then
   elseif ARGV[4] == '1' then
     for j = 6, #ARGV, 3 do
       local kind, id, value = ARGV[j], ARGV[j + 1], ARGV[j + 2]
-      local first = kind == 's' and call('HGET', P..'suspects', id)
+      local first, at = (kind == 's' and call('HGET', P..'suspects', id) or ''):match('^(%S*) ?(%d*)$')
+      if first == '' or (tonumber(at) or now) + @suspect_age_ms@ < now then first = nil end
       if kind == 'x' or first and first ~= b then
         call('HSETNX', P..'suppressed', id, value); call('HDEL', P..'suspects', id)
-      elseif kind == 's' then call('HSET', P..'suspects', id, b) end
+      elseif kind == 's' then call('HSET', P..'suspects', id, b..' '..string.format('%.0f', now)) end
     end
   end
 end
