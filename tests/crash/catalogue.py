@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -54,15 +55,15 @@ DISASTERS = (
         "rolling-restart",
         "two workers at full speed, SIGTERM to one after the other: never 2 s without a record, no repeat, 1 attempt",
         stops.rolling,
-        Size(8_000, blows=2, lease_s=SHORT_LEASE_S, ahead=1_000),
-        Size(300_000, blows=20, rows=500, ahead=1_000, gap_limit_s=2.0, drain_s=600),
+        Size(600, blows=2, lease_s=SHORT_LEASE_S, ahead=5, pace=800),
+        Size(300_000, blows=20, rows=500, ahead=60, pace=math.inf, gap_limit_s=2.0, drain_s=600),
     ),
     Disaster(
         "worker-stopped",
         "SIGTERM at full speed: gone within stop_timeout, everything recorded, no repeat, 1 attempt",
         stops.stopped,
-        Size(4_000, lease_s=SHORT_LEASE_S, ahead=1_000, away_s=0.5),
-        Size(40_000, rows=500, ahead=1_000, away_s=10.0),
+        Size(1_500, lease_s=SHORT_LEASE_S, away_s=0.5),
+        Size(40_000, rows=500, ahead=60, away_s=10.0),
     ),
     Disaster(
         "redis-unreachable",

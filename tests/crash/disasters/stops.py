@@ -11,9 +11,10 @@ from mailspool.redis_server.tasks import end
 from tests.crash.stage import Stage
 from tests.support.waiting import until
 
-FULL_SPEED: dict[str, object] = {"dot_delay_s": 0.0}
 LOADED = 10
 """Uploads that lie there before anybody works: from then on the workers are the bottleneck, not the producers."""
+ENDLESS = 1_000_000
+"""Uploads: producers go on until the last worker was stopped."""
 _LOOK_EVERY_S = 0.05
 
 
@@ -56,7 +57,7 @@ async def watched(stage: Stage) -> AsyncIterator[Records]:
     watch = asyncio.create_task(records.watch())
     try:
         yield records
-        await stage.finish()
+        await finished(stage)
     finally:
         await end((watch,))
     if watch.done() and not watch.cancelled() and (error := watch.exception()) is not None:
@@ -70,8 +71,13 @@ async def watched(stage: Stage) -> AsyncIterator[Records]:
 async def loaded(stage: Stage) -> None:
     """Producers with keys run, and more lies there than workers take in a second."""
     stage.attempts = 1
-    stage.produce()
+    stage.produce(uploads=ENDLESS)
     await until(lambda: len(stage.acknowledged()) >= LOADED, "producers are ahead")
+
+
+async def finished(stage: Stage) -> None:
+    (stage.folder / "stop").touch()
+    await stage.finish()
 
 
 async def stop(stage: Stage, number: int, records: Records) -> tuple[float, int]:
@@ -87,7 +93,7 @@ async def stop(stage: Stage, number: int, records: Records) -> tuple[float, int]
 
 async def rolling(stage: Stage) -> None:
     """One of two workers after the other, again and again."""
-    stage.receive(2, **FULL_SPEED)
+    stage.receive(2)
     await loaded(stage)
     began_s = time.monotonic()
     async with watched(stage) as records:
@@ -122,3 +128,4 @@ async def stopped(stage: Stage) -> None:
             stage.faults.append(f"{receiver.name}: {brought} received, {sent} recorded when the worker had left")
         del stage.workers[number]
     await stage.work(1)
+    await finished(stage)
