@@ -161,9 +161,9 @@ async def test_drain_leaves_what_waits_for_a_paused_relay(ground: Ground) -> Non
         worker = ground.start_worker("drains", {"drain": True}, relay_url=url(relay.port, "wrong"))
         code = await asyncio.to_thread(worker.wait)
         status = await batch.status()
-    words = [line for line in worker.words().splitlines() if line.startswith("drained")]
+    words = [line for line in worker.words().splitlines() if '"event":"drained"' in line]
     show("--drain", exit_code=code, queued=status.queued, words=words)
     assert code == 0, worker.words()
     assert status.queued == MAILS
     assert len(words) == 1
-    assert "300 wait: relay main paused: 535 5.7.8" in words[0]
+    assert '"waiting":300,"why":"relay main paused: 535 5.7.8' in words[0]

@@ -115,7 +115,8 @@ async def test_drain_leaves_what_is_for_later(ground: Ground) -> None:
     assert code == 0, worker.words()
     assert (statuses[0].sent, statuses[1].deferred, statuses[2].queued) == (1_000, 20, 20)
     assert receiver.log.receipts().total() == 1_000
-    assert f"drained; {held.id}: 20 wait: held by you" in worker.words()
+    told = f'"event":"drained","batch":"{held.id}","waiting":20,"why":"held by you"'
+    assert told in worker.words()
 
 
 def until_done(ground: Ground, name: str, batches: list[str], timeout_s: float | None = None) -> Background:

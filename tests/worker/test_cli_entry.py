@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -123,17 +124,27 @@ async def test_a_batch_that_nobody_knows_is_done(make_settings: MakeSettings) ->
     assert await code_of(settings, process(settings, until_done=["bnobody"])) == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "form"),
+    [({"log_level": "warning"}, "words"), ({"log_format": "json"}, "json"), ({"log_level": "error"}, "nothing")],
+)
 async def test_drain_sends_what_can_go_and_leaves_the_rest(
-    make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+    make_settings: MakeSettings, capfd: pytest.CaptureFixture[str], settings: dict[str, object], form: str
 ) -> None:
     async with Receiver() as receiver:
-        settings = make_settings(relay_url=receiver.url, log_level="error")
-        batch = await queue(settings, "a@x.test", "450-b@x.test")
-        assert await code_of(settings, process(settings, drain=True)) == 0
+        made = make_settings(relay_url=receiver.url, **settings)
+        batch = await queue(made, "a@x.test", "450-b@x.test")
+        assert await code_of(made, process(made, drain=True)) == 0
         assert receiver.received == 1
-    said = capsys.readouterr().err
-    assert batch in said
-    assert "wait" in said
+    said = capfd.readouterr().err.splitlines()
+    if form == "nothing":
+        assert said == []
+    elif form == "words":
+        assert any(line.startswith(f"drained; {batch}: 1 wait: a later try at ") for line in said)
+    else:
+        (told,) = [line for line in map(json.loads, said) if line["event"] == "drained"]
+        assert (told["batch"], told["waiting"]) == (batch, 1)
+        assert told["why"].startswith("a later try at ")
 
 
 async def test_a_time_limit(make_settings: MakeSettings) -> None:

@@ -97,7 +97,7 @@ class _Process:
                 self._greet(engine, events)
                 gc.collect()
                 gc.freeze()  # what was loaded stays: no collection need look at it again
-                code = await self._until_over(engine)
+                code = await self._until_over(engine, events)
             finally:
                 await engine.close()
             events.stopped(exit=code, sent=events.counters.sent, failed=events.counters.failed)
@@ -139,7 +139,7 @@ class _Process:
         for sentence in (*unknown_variables(), *self._settings.warnings):
             events.warning("settings", words=sentence)
 
-    async def _until_over(self, engine: Engine) -> int:
+    async def _until_over(self, engine: Engine, events: Events) -> int:
         ends_s = time.monotonic() + self._timeout_s if self._timeout_s is not None else float("inf")
         quiet = 0
         while not self._signalled.is_set():
@@ -148,7 +148,7 @@ class _Process:
             if self._drain and engine.ticked.is_set():
                 quiet = quiet + 1 if await self._nothing_to_do(engine) else 0
                 if quiet >= _QUIET_LOOKS:
-                    await self._say_what_stays(engine)
+                    await self._say_what_stays(engine, events)
                     return 0
             if self._until_done is not None:
                 code = await self._all_done(engine)
@@ -169,8 +169,12 @@ class _Process:
                 return False
         return True
 
-    async def _say_what_stays(self, engine: Engine) -> None:
-        """A line for each batch that is not done, the first few: what it waits for."""
+    async def _say_what_stays(self, engine: Engine, events: Events) -> None:
+        """A line for each batch that is not done, the first few: what it waits for. Words, for whoever reads the mail
+        that cron sends; a log line where JSON is asked for; nothing for `--quiet`."""
+        if self._settings.log_level == "error":
+            return
+        as_json = self._settings.log_format == "json"
         redis, keys = engine.link.redis, engine.moves.keys
         names = [name.decode() for name in await redis.zrange(keys.deadline, 0, -1)]
         for name in names[:_SHOWN]:
@@ -178,9 +182,16 @@ class _Process:
             if seen is not None:
                 status = batch_status(name, seen)
                 open_ = status.queued + status.deferred
-                sys.stderr.write(f"drained; {name}: {open_:,} wait: {status.waiting_for or 'for a later try'}\n")
-        if len(names) > _SHOWN:
-            sys.stderr.write(f"drained; {len(names) - _SHOWN:,} more batches wait\n")
+                why = status.waiting_for or "for a later try"
+                if as_json:
+                    events.drained(batch=name, waiting=open_, why=why)
+                else:
+                    sys.stderr.write(f"drained; {name}: {open_:,} wait: {why}\n")
+        if more := max(0, len(names) - _SHOWN):
+            if as_json:
+                events.drained(more_batches=more)
+            else:
+                sys.stderr.write(f"drained; {more:,} more batches wait\n")
 
     async def _all_done(self, engine: Engine) -> int | None:
         """None while something is open; else 0, or 1 if something failed, expired or is uncertain."""

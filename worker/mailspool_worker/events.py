@@ -174,6 +174,11 @@ class Events:
         if self._log is not None:
             self._log.info("worker_stopped", **facts)
 
+    def drained(self, **stays: object) -> None:
+        """`--drain` ends: what a batch that is not done waits for."""
+        if self._log is not None:
+            self._log.info("drained", **stays)
+
     def warning(self, what: str, **facts: object) -> None:
         if self._log is not None:
             self._log.warning(what, **facts)
