@@ -43,7 +43,7 @@ def rewind(op: ops.Rewind, step: Step) -> None:
             due = when_due(rows, right, num(fields, "expires"), step.now)
             must(step.post.due(op.b).get(k) == due, "rewound, and due at another time", op, k)
     after = step.post.batch(op.b)
-    for name in PUT_OFF:
+    for name in PUT_OFF if after["state"] != "done" else ():  # a zombie may have sent what waited
         must(num(after, name) == min(num(fields, name), latest), "put off for too long", op, name)
     must((answer == -1) == (len(page) < SLICE), "rewind's next start", op, answer, len(page))
 
