@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import msgspec
 import pytest
@@ -270,6 +272,21 @@ def test_pending_always_equals_what_has_not_ended(ends: list[tuple[int, str]], c
         open_ones = sum(item.place is not Place.DONE for item in seen)
         assert run.pending == open_ones + len(desk.notes)
         assert quiet(run) is (run.pending == 0)
+
+
+def test_a_run_that_is_through_is_gone_at_once_with_its_rows(clock: TestClock) -> None:
+    """Not when Python next looks for circles: until then thousands of rows would lie in memory."""
+    run = make_run(clock)
+    seen = weakref.ref(run)
+    first, second = make_items(run, ["a@x.test", "b@x.test"])
+    run.finished(run.swap(first))
+    run.finished(second)
+    gc.disable()
+    try:
+        del run, first, second
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 async def test_quiet_wakes_who_waits(clock: TestClock) -> None:

@@ -266,6 +266,7 @@ class Run:
     def _one_less(self) -> None:
         self._pending -= 1
         if self._pending == 0:
+            self._out = []  # else run and items refer to each other, and lie in memory until Python looks for circles
             self._quiet.set()
 
     def take_given_back(self) -> list[Item]:
