@@ -43,7 +43,7 @@ from mailspool.content.widths import (
     refuse_wide,
 )
 
-_A_ROUND = 20
+_A_ROUND = 25
 _A_CALL = 500
 """Forty thousand calls of macros spend all."""
 _AN_ARGUMENT = 4

@@ -18,12 +18,12 @@ ROUNDS, ENTERED, PRINTED, COPIED, USED, CONTAINED = "*rounds", "*entered", "*pri
 text or a list, a slice, what is compared or looked up, `in`."""
 _CAPTURING = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
 """Their bodies run more than once, or make a text that is used more than once."""
-_MANY = 100
-"""Comparisons outside loops; each of two texts of 20 MB takes 2 ms."""
+_MANY = 20
+"""Comparisons and look-ups outside loops: each of two lists of megabytes takes 20 ms."""
 _LONGEST_INTEGER_BITS = 1_000
 _PRICES: dict[type[nodes.Node], int] = {
     nodes.Filter: 40,
-    nodes.Call: 50,
+    nodes.Call: 80,
     nodes.CallBlock: 60,
     nodes.FilterBlock: 60,
     nodes.AssignBlock: 60,
@@ -31,10 +31,10 @@ _PRICES: dict[type[nodes.Node], int] = {
     nodes.For: 40,
     nodes.With: 20,
     nodes.Concat: 30,
-    nodes.Getattr: 50,
+    nodes.Getattr: 60,
     nodes.Getitem: 20,
     nodes.Test: 20,
-    nodes.NSRef: 10,
+    nodes.NSRef: 30,
     nodes.List: 20,
     nodes.Dict: 20,
     nodes.Tuple: 10,
@@ -43,8 +43,10 @@ _PRICES: dict[type[nodes.Node], int] = {
 }
 """Steps of 25 ns; a short text that is made costs its bytes, too."""
 _A_NODE = 2
-_A_PRINTED_PART = 15
+_A_PRINTED_PART = 25
 _AN_OPERATION = 20
+_OF_LOOP = 60
+"""`loop.index` and its like are worked out when asked for."""
 _TEXT_A_STEP = 16
 
 
@@ -62,6 +64,8 @@ def price(body: Iterable[nodes.Node]) -> int:
         else:
             if isinstance(node, nodes.Output):
                 total += _A_PRINTED_PART * len(node.nodes)
+            elif isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == "loop":
+                total += _OF_LOOP
             elif isinstance(node, nodes.TemplateData):
                 total += len(node.data) // _TEXT_A_STEP
             elif isinstance(node, nodes.Const) and isinstance(node.value, str):

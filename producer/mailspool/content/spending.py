@@ -7,6 +7,7 @@ and counting.py is at least that, so that STEPS bound both. Raises TooMuchError,
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, Sized, ValuesView
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
 from sys import getsizeof
@@ -32,7 +33,7 @@ _DECIMAL_DIGITS = 1_000
 _DECIMAL_BYTES = 600
 """Of a thousand digits: those behind the point count, too."""
 _TEXT = frozenset((str,))
-PLAIN = frozenset((int, float, bool, NoneType))
+PLAIN = frozenset((int, float, bool, NoneType, date, datetime, time, timedelta))
 
 
 class TooMuchError(SecurityError):
@@ -93,6 +94,8 @@ def spend_long(context: BoundedContext, value: object) -> None:
     if isinstance(value, str):
         if len(value) > SHORT:
             spend(context, len(value))
+    elif type(value) in PLAIN:
+        spend(context, _AN_ITEM)
     elif isinstance(value, bytes | list | tuple | Mapping):
         spend(context, size_of(value))
     elif isinstance(value, Decimal):
