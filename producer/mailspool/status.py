@@ -34,8 +34,11 @@ _FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "unce
 
 
 def utc(ms: int | str | None) -> datetime | None:
-    """Redis' milliseconds as an aware datetime; None for nothing."""
-    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and int(ms) else None
+    """Redis' milliseconds as an aware datetime; None for nothing. Raises ValueError for what is no time."""
+    try:
+        return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and int(ms) else None
+    except (OSError, OverflowError):  # not the same one on every platform
+        raise ValueError("a time beyond the calendar") from None
 
 
 def json_value(value: object) -> object:

@@ -147,6 +147,27 @@ async def test_drain_sends_what_can_go_and_leaves_the_rest(
         assert told["why"].startswith("a later try at ")
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+async def test_a_broken_record_does_not_end_a_drain(
+    make_settings: MakeSettings, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="info", log_format=form)
+        broken, batch = await queue(settings, "a@x.test"), await queue(settings, "b@x.test", "450-c@x.test")
+        async with Spool(settings) as spool:
+            connection = await spool.connection()
+            await connection.command("HSET", connection.keys.batch(broken), "state", b"\xff")
+            assert await process(settings, drain=True).run() == 0
+    said = capfd.readouterr().err.splitlines()
+    if form == "json":
+        told = {line["batch"]: line["why"] for line in map(json.loads, said) if line["event"] == "drained"}
+        assert told[broken] == "it cannot be read (UnicodeDecodeError)"
+        assert told[batch].startswith("a later try at ")
+    else:
+        assert any(line.startswith(f"drained; {broken} cannot be read") for line in said)
+        assert any(line.startswith(f"drained; {batch}: 1 wait") for line in said)
+
+
 async def test_a_time_limit(make_settings: MakeSettings) -> None:
     async with Receiver() as receiver:
         settings = make_settings(relay_url=receiver.url, log_level="error")

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from redis.exceptions import ResponseError
+
 from mailspool import __version__
 from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, Class
@@ -178,9 +180,16 @@ class _Process:
         redis, keys = engine.link.redis, engine.moves.keys
         names = [name.decode() for name in await redis.zrange(keys.deadline, 0, -1)]
         for name in names[:_SHOWN]:
-            seen = await engine.moves.status(name)
-            if seen is not None:
-                status = batch_status(name, seen)
+            try:
+                seen = await engine.moves.status(name)
+                status = None if seen is None else batch_status(name, seen)
+            except (ResponseError, ValueError, KeyError) as error:  # no record of ours; the others are
+                if as_json:
+                    events.drained(batch=name, waiting=None, why=f"it cannot be read ({type(error).__name__})")
+                else:
+                    sys.stderr.write(f"drained; {name} cannot be read ({type(error).__name__}): mailspool verify\n")
+                continue
+            if status is not None:
                 open_ = status.queued + status.deferred
                 why = status.waiting_for or "for a later try"
                 if as_json:

@@ -54,7 +54,7 @@ async def find_batch(connection: Connection, ref: str) -> Receipt:
     """The batch behind an id, a unique prefix of at least 4 characters, "key:<key>", "last" or "last:<class>"."""
     batch = await _find_id(connection, ref)
     found = await connection.command("HMGET", connection.keys.batch(batch), "class", "name", "key")
-    class_, name, key = (value.decode() if value else "" for value in cast("list[bytes | None]", found))
+    class_, name, key = (value.decode(errors="replace") if value else "" for value in cast("list[bytes | None]", found))
     if not class_:  # purged this very moment
         raise no_batch(connection, ref)
     return Receipt(batch, cast("Class", class_), name, key or None, created=False)

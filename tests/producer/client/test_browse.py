@@ -138,6 +138,7 @@ async def test_without_workers_our_own_settings_know_the_relays(spool: Spool, re
         ("HSET", "{B}", "n_sent", "x"),
         ("HSET", "{B}", "total", b"\xff"),
         ("HSET", "{B}", "created", "9" * 30),
+        ("HSET", "{B}", "expires", "9" * 20),
         ("HDEL", "{B}", "state"),
         ("HDEL", "{B}", "class"),
         ("RENAME", "ms:ids", "{B}"),
@@ -155,6 +156,16 @@ async def test_one_broken_record_hides_no_other(spool: Spool, spoil: tuple[str |
     with pytest.raises(NotFound, match=f"batch {broken.id} in .* cannot be read") as caught:
         await broken.status()
     assert caught.value.code == "unreadable_batch"
+    await connection.command("FLUSHALL")
+
+
+async def test_a_key_that_is_no_text_is_told_in_words(spool: Spool) -> None:
+    batch = await spool.send(HELLO, key="k")
+    connection = await spool.connection()
+    await connection.command("HSET", connection.keys.batch(batch.id), "key", b"\xff")
+    found = await spool.batch(batch.id)
+    with pytest.raises(NotFound, match="cannot be read"):
+        await found.status()
     await connection.command("FLUSHALL")
 
 

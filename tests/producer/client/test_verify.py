@@ -115,6 +115,7 @@ async def test_an_empty_spool(spool: Spool) -> None:
 REPAIRED: list[tuple[str, tuple[str, ...], set[str]]] = [
     ("a counter", ("HSET ms:batch:DONE n_sent 7",), {"counter", "class_total"}),
     ("a counter that is no number", ("HSET ms:batch:LIVE n_deferred many",), {"counter", "class_total"}),
+    ("a counter that Lua takes for a number", ("HSET ms:batch:LIVE n_deferred nan",), {"counter", "class_total"}),
     ("the counter of a verdict", ("HSET ms:batch:CANCELLED n_cancelled 9",), {"counter", "class_total"}),
     ("a total", ("HINCRBY ms:batch:HELD total 5",), {"counter", "class_total"}),
     ("a class total", ("HINCRBY ms:totals:bulk n_failed 3",), {"class_total"}),

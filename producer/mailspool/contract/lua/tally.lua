@@ -9,7 +9,11 @@ local function add(batch)
   seen[batch] = true
   local h = redis.pcall('HMGET', P..'batch:'..batch, unpack(FIELDS))
   if h.err or h[1] ~= c or not h[2] or h[2] == 'loading' or h[2] == 'purging' then return end
-  for i = 3, #FIELDS do sums[FIELDS[i]] = (sums[FIELDS[i]] or 0) + (tonumber(h[i] or 0) or 0) end
+  for i = 3, #FIELDS do
+    local n = tonumber(h[i] or 0) or 0
+    if n - n ~= 0 then n = 0 end                        -- `nan` and `inf` are numbers here
+    sums[FIELDS[i]] = (sums[FIELDS[i]] or 0) + n
+  end
 end
 if call('ZCARD', P..'deadline') + #ARGV > @tally_limit@ then return {} end
 for j = 4, #ARGV do add(ARGV[j]) end
