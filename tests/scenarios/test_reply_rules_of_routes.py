@@ -8,7 +8,6 @@ must become of them, of the relay and of the sender is judged for all rows toget
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from redis.asyncio import Redis
 
 from mailspool import Batch, Message, Spool
+from mailspool.contract.routenotes import sleeping_in
 from mailspool_worker.app import Engine
 from mailspool_worker.classify import Stage
 from tests.scenarios.test_reply_rules import is_of_a_message
@@ -183,7 +183,7 @@ class Watch:
         hgetall = cast("Callable[[str], Awaitable[dict[bytes, bytes]]]", self.redis.hgetall)
         told = {key.decode(): value.decode() for key, value in (await hgetall(f"ms:route:{name}")).items()}
         batch, route = self.batches[name], self.engine.routes.by_name[name]
-        senders = [who for who, _, _ in json.loads(told.get("senders") or "[]")]
+        senders = [who.removeprefix("@") for who in sleeping_in(told)]
         return Seen(
             await mails(batch), told.get("state", "ok"), told.get("why", ""), senders,
             (await batch.status()).waiting_for or "", route._width.allowed, self.speakers[name].accepted,
