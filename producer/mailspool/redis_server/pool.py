@@ -67,6 +67,16 @@ class BoundedPool(ConnectionPool):
                 self._free.release()
         await self._close_idle()
 
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Whoever asks meanwhile gets a new one: redis-py hands out those that it is just closing, and a write to one
+        fails with what is no error of Redis'."""
+        idle, self._available_connections = self._available_connections, []
+        self._given_back_s.clear()
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+        if inuse_connections:
+            await super().disconnect()
+
     async def _close_idle(self) -> None:
         """redis-py takes the connection that was given back last: the first of the list has been idle for longest."""
         idle, given_back_s = self._available_connections, self._given_back_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -80,4 +81,17 @@ async def test_those_in_use_and_those_that_are_needed_again_stay(server: Path) -
     await burst(pool, 1)
     await sees(server, 1)
     assert len(await burst(pool, 4)) == 4, "each place is free again"
+    await pool.disconnect()
+
+
+async def test_nobody_gets_a_connection_that_is_being_closed(server: Path) -> None:
+    pool = BoundedPool(UnixDomainSocketConnection, 4, path=str(server))
+    held = await burst(pool, 2)
+    closing = asyncio.create_task(pool.disconnect(inuse_connections=False))
+    await asyncio.sleep(0)
+    connection = await pool.get_connection()
+    assert connection not in held
+    await pool.release(connection)
+    await closing
+    await sees(server, 1)
     await pool.disconnect()
