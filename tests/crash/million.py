@@ -39,7 +39,7 @@ FIRST = (*(100,) * 70, 3_000)
 SHORTLY, A_WHILE = timedelta(seconds=1), timedelta(seconds=90)
 """Retention: at once, and long enough for this program to have looked at a batch that is done."""
 PURGED_WITHIN_S = 600.0
-FULL_FLOW_MIB = 16.0
+FULL_FLOW_MIB = 8.0
 """What the worker's memory may grow by until all its slots have been full for a while: the first mails are too few."""
 GROWTH_MIB = 4.0
 """From the first tenth on: four bytes a mail, where the smallest object takes sixteen."""
