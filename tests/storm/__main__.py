@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from tests.storm.server import Link, Server
-from tests.storm.storm import storm
+from tests.storm.storm import named
 
 
 def main(seconds: float, seed: int) -> None:
@@ -16,7 +16,7 @@ def main(seconds: float, seed: int) -> None:
     with Server() as server:
         link = Link(server.socket)
         while time.monotonic() - start < seconds:
-            counts += storm(seed + n, link)
+            counts += named(seed + n, link)
             n += 1
         link.close()
     print(f"{n} storms from seed {seed}: no violation;", *(f"{name} {count}" for name, count in sorted(counts.items())))

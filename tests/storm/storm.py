@@ -1,11 +1,12 @@
 """One random storm: some hundred steps of everybody at once, then calm, until everything is sent, collected and purged.
 
-`storm(seed, link)` raises Violation; `report` adds the seed and the last calls. Called by the tests and by
-`python -m tests.storm`.
+`storm(seed, link)` raises Violation; `report` adds the seed and the last calls. `named` tells the seed first: for those
+that nobody has written down. Called by the tests and by `python -m tests.storm`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -287,12 +288,21 @@ def storm(seed: int, link: Link, others: Mapping[str, Script] | None = None) -> 
     world = World(seed, link, others)
     try:
         Storm(world).run()
-    except Violation as violation:
-        violation.add_note(report(world))
+    except Exception as error:
+        error.add_note(report(world))
         raise
     world.counts["mails"] += sum(world.wired.values())
     world.counts["repeats"] += sum(n - 1 for n in world.wired.values() if n > 1)
     return world.counts
+
+
+def named(seed: int, link: Link) -> Counter[str]:
+    """The same, and whatever ends it begins with the seed: a server's error, an oracle's own, a Violation."""
+    print(f"storm {seed}", file=sys.stderr, flush=True)  # also where it hangs, and somebody ends it
+    try:
+        return storm(seed, link)
+    except Exception as error:
+        raise Violation(f"seed {seed}", type(error).__name__, *error.args) from error
 
 
 def report(world: World) -> str:

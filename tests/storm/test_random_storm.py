@@ -1,7 +1,7 @@
 """Random storms over the moves on a real server; the auditor recomputes everything after every step.
 
 A fixed list of seeds first, so that a change that breaks something breaks it at every run; then fresh ones until the
-time is over: MAILSPOOL_STORM_SECONDS, 25 by default. A failure names its seed and the last calls;
+time is over: MAILSPOOL_STORM_SECONDS, 25 by default. A failure begins with its seed, and names the last calls;
 `python -m tests.storm 1 SEED` runs that storm again.
 """
 
@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.storm.case import Violation
 from tests.storm.server import Link, Server
-from tests.storm.storm import storm
+from tests.storm.storm import Storm, named, storm
 
 SECONDS = float(os.environ.get("MAILSPOOL_STORM_SECONDS", "25"))
 FIXED_SEEDS = tuple(range(1, 17))
@@ -37,11 +38,24 @@ def test_nothing_is_lost_in_a_random_storm(link: Link) -> None:
     counts: Counter[str] = Counter()
     seeds = [*FIXED_SEEDS, secrets.randbits(SEED_BITS)]
     for seed in seeds:
-        counts += storm(seed, link)
+        counts += named(seed, link)
     while time.monotonic() - start < SECONDS:
-        counts += storm(secrets.randbits(SEED_BITS), link)
+        counts += named(secrets.randbits(SEED_BITS), link)
     missing = {"Abandon", "Broom", "Lease", "Record", "SendOne", "Settle", "mails", "repeats"} - counts.keys()
     assert not missing, f"these storms did not even try {missing}"
+
+
+def test_a_storm_that_fails_tells_its_seed_first(
+    link: Link, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(_self: Storm) -> None:
+        raise KeyError("not even a violation")
+
+    monkeypatch.setattr(Storm, "run", breaks)
+    with pytest.raises(Violation, match=r"seed 4711.*KeyError.*not even") as caught:
+        named(4711, link)
+    assert "the last calls" in str(getattr(caught.value.__cause__, "__notes__", ""))
+    assert "storm 4711" in capsys.readouterr().err
 
 
 @pytest.mark.storm
