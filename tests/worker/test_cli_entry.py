@@ -168,6 +168,39 @@ async def test_a_broken_record_does_not_end_a_drain(
         assert any(line.startswith(f"drained; {batch}: 1 wait") for line in said)
 
 
+SPOILED: dict[str, tuple[tuple[str | bytes, ...], ...]] = {
+    "no class": (("HDEL", "{B}", "class"),),
+    "no state": (("HDEL", "{B}", "state"),),
+    "another type": (("DEL", "{B}"), ("SET", "{B}", "x")),
+    "runs of another type": (("DEL", "{P}:run:{b}"), ("SET", "{P}:run:{b}", "x")),
+    "outcomes of another type": (("DEL", "{P}:out:{b}:0"), ("SET", "{P}:out:{b}:0", "x")),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+async def test_a_batch_that_cannot_be_read_is_set_aside_by_name(
+    make_settings: MakeSettings, capfd: pytest.CaptureFixture[str], case: str
+) -> None:
+    """Its chunks were fed already: they keep no drain, and the log tells once which batch it is, and why."""
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="warning", log_format="json")
+        broken, batch = await queue(settings, "a@x.test"), await queue(settings, "b@x.test")
+        async with Spool(settings) as spool:
+            connection = await spool.connection()
+            for words in SPOILED[case]:
+                texts = [
+                    str(word).format(B=connection.keys.batch(broken), b=broken, P=connection.keys.prefix)
+                    for word in words
+                ]
+                await connection.command(*texts)
+            async with asyncio.timeout(10):  # without it a drain waits for the sweep, a minute each time
+                assert await process(settings, drain=True).run() == 0
+            assert (await (await spool.batch(batch)).status()).ok
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["batch"] for line in told if line["event"] == "batch_set_aside"] == [broken]
+    assert not [line for line in told if line["event"] == "bug"]
+
+
 async def test_a_time_limit(make_settings: MakeSettings) -> None:
     async with Receiver() as receiver:
         settings = make_settings(relay_url=receiver.url, log_level="error")

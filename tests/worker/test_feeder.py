@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from mailspool.contract.keys import Keys
-from mailspool.contract.moves import Arg, Fed, Moves
+from mailspool.contract.moves import Arg, Fed, Moves, Swept
 from mailspool.contract.states import LEASE_MS
 from mailspool.redis_server.link import Link
 from mailspool.wake import Waker
@@ -47,9 +47,9 @@ class Spool:
         self._ask("beat")
         return self.now_ms
 
-    async def sweep(self, class_: str) -> int:
+    async def sweep(self, class_: str) -> Swept:
         self._ask(f"sweep {class_}")
-        return 0
+        return Swept(0)
 
     async def feed(self, class_: str, grace_ms: int) -> Fed:
         self._ask(f"feed {class_}")

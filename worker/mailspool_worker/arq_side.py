@@ -19,6 +19,7 @@ from arq.constants import in_progress_key_prefix
 from arq.cron import CronJob
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
+from redis.exceptions import ResponseError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.states import Class
@@ -155,6 +156,8 @@ class ArqSide:
         async def deliver(_ctx: dict[str, Any], batch: str, k: int, gen: int) -> None:
             try:
                 await self._deliver(batch, k, gen)
+            except ResponseError as error:
+                self._events.set_aside(batch, str(error))  # by the sweep, when the lease is over
             except Exception as error:  # noqa: BLE001 - an exception would make arq log the job; the sweep frees the chunk
                 self._events.bug("deliver", error)
 

@@ -20,6 +20,8 @@ from mailspool_worker.smtp.replies import MASK, mask_addresses
 
 _CODE = 4
 """Characters of the reply code and its space: never masked."""
+_ASIDE_KNOWN = 1_000
+"""Batches that were told to be broken: once each, as long as they are so few."""
 _TOLD_BY = 3
 """A shorter local part is also a piece of other words, and tells nobody."""
 
@@ -54,6 +56,7 @@ class Events:
         self._log = logger
         self._lines = lines
         self._away: set[str] = set()
+        self._aside: set[str] = set()
         self._away_since_s = 0.0
         self._reads_outcomes = logger is not None and logger.is_enabled_for(logging.INFO)
 
@@ -117,6 +120,15 @@ class Events:
     def chunk_unreadable(self, batch: str, k: int, why: str) -> None:
         if self._log is not None:
             self._log.error("chunk_unreadable", batch=batch, chunk=k, why=why)
+
+    def set_aside(self, name: str, why: str) -> None:
+        """A batch, or one of its chunks, whose records cannot be read."""
+        batch = name.partition(":")[0]
+        if self._log is not None and batch not in self._aside:
+            self._log.error("batch_set_aside", batch=batch, why=why[:200], fix="mailspool verify")
+        if len(self._aside) >= _ASIDE_KNOWN:
+            self._aside.clear()
+        self._aside.add(batch)
 
     def batch_expired(self, batch: str, messages: int) -> None:
         if self._log is not None:

@@ -82,6 +82,8 @@ class Feeder:
     async def feed(self, class_: Class) -> None:
         fed = await self._moves.feed(class_, FEED_GRACE_MS)
         await self._waker.wake(class_, fed.ids, fed.now_ms)
+        for name, why in fed.aside:
+            self._events.set_aside(name, why)
 
     # -- the tick
 
@@ -113,7 +115,8 @@ class Feeder:
         await self._rewind_if_set_back()
         if self._clock.boot_s() >= self._quiet_until_s:
             for class_ in self._classes:
-                await self._moves.sweep(class_)
+                for name, why in (await self._moves.sweep(class_)).aside:
+                    self._events.set_aside(name, why)
             await self._expire()
         for class_ in self._classes:
             await self.feed(class_)

@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import NamedTuple
 
+from redis.exceptions import ResponseError
+
 from mailspool.contract.codec import DecodeError, decode_outcome, decode_rows, encode_outcome
 from mailspool.contract.moves import Leased, Moves, run_token
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, RENEW_EVERY_S, SUSPECT_RUNS
@@ -71,6 +73,8 @@ class Delivery:
         try:
             leased = await self._moves.lease(batch, k, gen, token, self._routes.names)
             if not isinstance(leased, Leased):
+                if leased.why == "broken":
+                    self._events.set_aside(batch, leased.words)
                 return
             if self._stopping:
                 await self._moves.settle(*ref)  # given back; left fed it would wait for the sweep, 10 s
@@ -210,6 +214,8 @@ class Delivery:
                 else:
                     await run.quiet()
             await self._settle(run, blocked)
+        except ResponseError as error:
+            self._events.set_aside(run.batch, str(error))  # by the sweep, when the lease is over
         except Exception as error:  # noqa: BLE001 - the lease runs out, and the sweep gives the chunk to somebody
             self._events.bug("settle", error)
         finally:
@@ -218,6 +224,8 @@ class Delivery:
     async def _settle_unopened(self, ref: tuple[str, int, str]) -> None:
         try:
             await self._moves.settle(*ref)  # LOST where the lease was never granted
+        except ResponseError as error:
+            self._events.set_aside(ref[0], str(error))
         except Exception as error:  # noqa: BLE001 - as above
             self._events.bug("settle", error)
 

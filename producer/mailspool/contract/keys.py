@@ -73,6 +73,10 @@ class Keys:
         """zset: detached chunks as `<batch>:<k>` -> lease end."""
         return f"{self.prefix}:apart:{class_}"
 
+    def aside(self, class_: Class) -> str:
+        """zset: fed or leased chunks whose batch cannot be read -> when the sweep looks again."""
+        return f"{self.prefix}:aside:{class_}"
+
     def due(self, batch: str) -> str:
         """zset: waiting chunks -> next due time."""
         return f"{self.prefix}:due:{batch}"

@@ -11,18 +11,56 @@ and what happens while Redis is away, is the Caller's business.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from mailspool.contract.answers import (
+    Answer,
+    Begun,
+    Drained,
+    Fed,
+    Leased,
+    Loaded,
+    Recorded,
+    Refused,
+    Sent1,
+    Snapshot,
+    Swept,
+    listed,
+    number,
+    pairs,
+    set_aside,
+    text,
+    words,
+)
 from mailspool.contract.codec import DecodeError
 from mailspool.contract.keys import Keys
 from mailspool.contract.scripts import Script, scripts
 from mailspool.contract.states import Class
 
 Arg = str | bytes | int
-Answer = object
+
+__all__ = [
+    "Answer",
+    "Arg",
+    "Begun",
+    "Caller",
+    "Drained",
+    "Fed",
+    "Leased",
+    "Loaded",
+    "Moves",
+    "Recorded",
+    "RedisCaller",
+    "Refused",
+    "Sent1",
+    "Snapshot",
+    "Swept",
+    "parse_recorded",
+    "run_token",
+]
 
 
 class Caller(Protocol):
@@ -45,117 +83,17 @@ class RedisCaller:
             return await self._execute("EVAL", script.text, 0, *args)
 
 
-class Begun(NamedTuple):
-    """kind LOAD (base = first chunk number), WAIT, TAKEN, CONFLICT, CLOSED (verdict), NAMED (b is taken)."""
-
-    kind: str
-    batch: str = ""
-    base: int = 0
-    verdict: str = ""
-
-
-class Loaded(NamedTuple):
-    """kind OK, TAKEN, CLOSED. Of commit also EXPIRED, INCOMPLETE, BLOB."""
-
-    kind: str
-    added: int = 0
-    known: int = 0
-    detail: str = ""
-
-
-class Sent1(NamedTuple):
-    """kind OK (ids for arq), KEY, EXPIRED, NAMED (b is taken)."""
-
-    kind: str
-    ids: tuple[str, ...] = ()
-    now_ms: int = 0
-
-
-class Fed(NamedTuple):
-    """Ids for arq, and Redis' clock to date them by."""
-
-    now_ms: int
-    ids: tuple[str, ...]
-
-
-class Leased(NamedTuple):
-    """A chunk in the hands of a worker: its rows, the outcomes so far by index, the batch's fields."""
-
-    now_ms: int
-    rows: bytes
-    outcomes: dict[int, bytes]
-    state: str
-    lost_runs: int
-    batch: dict[str, str]
-
-
-class Refused(NamedTuple):
-    """No lease: notfed, busy, expired, relay, or the batch's state."""
-
-    why: str
-
-
-class Recorded(NamedTuple):
-    """kind OK, LOST, GONE, BROKEN; the batch's state, or what is broken; indexes whose outcome was refused."""
-
-    kind: str
-    state: str
-    refused: tuple[int, ...]
-
-
-class Snapshot(NamedTuple):
-    """What `status` answers about one batch."""
-
-    now_ms: int
-    batch: dict[str, str]
-    earliest_due_ms: int | None
-    able_to_serve: bool
-    live_workers: int
-    paused: bool
-    routes: dict[str, dict[str, str]]
-    next_due_ms: int | None = None
-    """The first that is still to come: a later try, where `earliest_due_ms` is over already."""
-    pauses: tuple[tuple[str, int], ...] = ()
-    """`spool` or the batch's class -> since when, of what a person has paused."""
-    all_workers: int = 0
-    """Those of other classes, too."""
-
-
-class Drained(NamedTuple):
-    """busy 0 = a worker with --drain may go; `stay` batches remain for another time."""
-
-    busy: int
-    stay: int
-
-
 def run_token(gen: int, token: str) -> str:
     """What detach, settle, record and renew call `token`: a run belongs to one feed of its chunk."""
     return f"{gen}:{token}"
 
 
-def _list(answer: Answer) -> list[Answer]:
-    return cast("list[Answer]", answer)
-
-
-def _text(answer: Answer) -> str:
-    return answer.decode() if isinstance(answer, bytes) else str(answer)
-
-
-def _int(answer: Answer) -> int:
-    return int(cast("bytes | int", answer))
-
-
-def _fields(answer: Answer) -> dict[str, str]:
-    flat = [_text(item) for item in _list(answer)]
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
 def parse_recorded(answer: Answer) -> list[Recorded]:
     """The answer of `record`, which the recorder sends over a connection of its own."""
     found = []
-    for item in _list(answer):
-        kind, state, *refused = _list(item)
-        found.append(Recorded(_text(kind), _text(state), tuple(_int(i) for i in refused)))
+    for item in listed(answer):
+        kind, state, *refused = listed(item)
+        found.append(Recorded(text(kind), text(state), tuple(number(i) for i in refused)))
     return found
 
 
@@ -176,25 +114,25 @@ class Moves:
         self, b: str, u: str, key: str, spec: bytes, fields: Mapping[str, Arg], *, now_ms: int = 0
     ) -> Begun:
         flat = [item for pair in fields.items() for item in pair]
-        kind, *rest = _list(await self._call("begin", b, u, key, spec, *flat, now_ms=now_ms))
-        match _text(kind):
+        kind, *rest = listed(await self._call("begin", b, u, key, spec, *flat, now_ms=now_ms))
+        match text(kind):
             case "LOAD":
-                return Begun("LOAD", _text(rest[0]), _int(rest[1]))
+                return Begun("LOAD", text(rest[0]), number(rest[1]))
             case "CLOSED":
-                return Begun("CLOSED", _text(rest[1]), 0, _text(rest[0]))
+                return Begun("CLOSED", text(rest[1]), 0, text(rest[0]))
             case "CONFLICT":
-                return Begun("CONFLICT", _text(rest[0]))
+                return Begun("CONFLICT", text(rest[0]))
             case name:
                 return Begun(name)
 
     async def attach(self, b: str, u: str, sha: str, data: bytes | None = None, *, now_ms: int = 0) -> str:
         """OK, SEND (the bytes are needed), TAKEN."""
         extra = () if data is None else (data,)
-        return _text(await self._call("attach", b, u, sha, *extra, now_ms=now_ms))
+        return text(await self._call("attach", b, u, sha, *extra, now_ms=now_ms))
 
     async def abandon(self, b: str, u: str, *, now_ms: int = 0) -> str:
         """OK, TAKEN. Twice: the second call answers TAKEN and changes nothing."""
-        return _text(await self._call("abandon", b, u, now_ms=now_ms))
+        return text(await self._call("abandon", b, u, now_ms=now_ms))
 
     def load_args(self, b: str, u: str, k: int, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> list[Arg]:
         """Arguments of `load` without the clock, for pipelines of several chunks."""
@@ -217,10 +155,10 @@ class Moves:
     @staticmethod
     def loaded(answer: Answer) -> Loaded:
         """The answer of load and commit."""
-        kind, *rest = _list(answer)
-        if _text(kind) == "OK":
-            return Loaded("OK", _int(rest[0]), _int(rest[1]))
-        return Loaded(_text(kind), detail=_text(rest[0]) if rest else "")
+        kind, *rest = listed(answer)
+        if text(kind) == "OK":
+            return Loaded("OK", number(rest[0]), number(rest[1]))
+        return Loaded(text(kind), detail=text(rest[0]) if rest else "")
 
     async def send1(
         self,
@@ -240,54 +178,54 @@ class Moves:
         args.append(len(rows))
         args += [item for pair in rows for item in pair]
         args += [item for pair in fields.items() for item in pair]
-        kind, *rest = _list(await self._call("send1", *args, now_ms=now_ms))
-        if _text(kind) != "OK":
-            return Sent1(_text(kind))
-        return Sent1("OK", tuple(_text(i) for i in _list(rest[0])), _int(rest[1]))
+        kind, *rest = listed(await self._call("send1", *args, now_ms=now_ms))
+        if text(kind) != "OK":
+            return Sent1(text(kind))
+        return Sent1("OK", tuple(text(i) for i in listed(rest[0])), number(rest[1]))
 
     async def collect(self, u: str, *, now_ms: int = 0) -> str:
-        return _text(await self._call("collect", u, now_ms=now_ms))
+        return text(await self._call("collect", u, now_ms=now_ms))
 
     async def hold(self, b: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("hold", b, now_ms=now_ms))
+        return number(await self._call("hold", b, now_ms=now_ms))
 
     async def release(self, b: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("release", b, now_ms=now_ms))
+        return number(await self._call("release", b, now_ms=now_ms))
 
     async def close(self, b: str, verdict: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("close", b, verdict, now_ms=now_ms))
+        return number(await self._call("close", b, verdict, now_ms=now_ms))
 
     async def reopen(self, b: str, k: int, letters: str, indexes: Sequence[int] = (), *, now_ms: int = 0) -> int:
-        return _int(await self._call("reopen", b, k, letters, *indexes, now_ms=now_ms))
+        return number(await self._call("reopen", b, k, letters, *indexes, now_ms=now_ms))
 
     async def resolve(self, b: str, k: int, letter: str, indexes: Sequence[int], *, now_ms: int = 0) -> int:
-        return _int(await self._call("resolve", b, k, letter, *indexes, now_ms=now_ms))
+        return number(await self._call("resolve", b, k, letter, *indexes, now_ms=now_ms))
 
     async def pause(self, what: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("pause", what, now_ms=now_ms))
+        return number(await self._call("pause", what, now_ms=now_ms))
 
     async def unpause(self, what: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("unpause", what, now_ms=now_ms))
+        return number(await self._call("unpause", what, now_ms=now_ms))
 
     async def resume(self, b: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("resume", b, now_ms=now_ms))
+        return number(await self._call("resume", b, now_ms=now_ms))
 
     async def status(self, b: str, *, now_ms: int = 0) -> Snapshot | None:
-        answer = _list(await self._call("status", b, now_ms=now_ms))
+        answer = listed(await self._call("status", b, now_ms=now_ms))
         if not answer:
             return None
         now, batch, due, able, workers, pauses, coming, alive, *routes = answer
         return Snapshot(
-            _int(now),
-            _fields(batch),
-            None if due is None else round(float(_text(due))),
+            number(now),
+            pairs(batch),
+            None if due is None else round(float(text(due))),
             bool(able),
-            _int(workers),
-            bool(_list(pauses)),
-            {_text(name): _fields(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
-            None if coming is None else round(float(_text(coming))),
-            tuple((what, int(since)) for what, since in _fields(pauses).items()),
-            _int(alive),
+            number(workers),
+            bool(listed(pauses)),
+            {text(name): pairs(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
+            None if coming is None else round(float(text(coming))),
+            tuple((what, int(since)) for what, since in pairs(pauses).items()),
+            number(alive),
         )
 
     # -- the worker's
@@ -295,33 +233,33 @@ class Moves:
     async def beat(self, worker: str, fields: Mapping[str, Arg], *, now_ms: int = 0) -> int:
         """Answers Redis' clock."""
         flat = [item for pair in fields.items() for item in pair]
-        return _int(await self._call("beat", worker, *flat, now_ms=now_ms))
+        return number(await self._call("beat", worker, *flat, now_ms=now_ms))
 
     async def leave(self, worker: str, *, now_ms: int = 0) -> int:
-        return _int(await self._call("leave", worker, now_ms=now_ms))
+        return number(await self._call("leave", worker, now_ms=now_ms))
 
     async def feed(self, class_: Class, grace_ms: int, *, now_ms: int = 0) -> Fed:
-        now, *ids = _list(await self._call("feed", class_, grace_ms, now_ms=now_ms))
-        return Fed(_int(now), tuple(_text(i) for i in ids))
+        now, aside, *ids = listed(await self._call("feed", class_, grace_ms, now_ms=now_ms))
+        return Fed(number(now), tuple(text(i) for i in ids), set_aside(listed(aside)))
 
     async def lease(
         self, b: str, k: int, gen: int, token: str, relays: Sequence[str], *, now_ms: int = 0
     ) -> Leased | Refused:
         """Raises DecodeError for a chunk with an index or a field that is none of ours; the lease is granted then."""
-        kind, *rest = _list(await self._call("lease", b, k, gen, token, ",".join(relays), now_ms=now_ms))
-        if _text(kind) != "OK":
-            return Refused(_text(rest[0]))
+        kind, *rest = listed(await self._call("lease", b, k, gen, token, ",".join(relays), now_ms=now_ms))
+        if text(kind) != "OK":
+            return Refused(*(words(item) for item in rest))
         now, rows, outs, state, lost, batch = rest
         flat = cast("list[bytes]", outs)
         try:
             outcomes = {int(i): value for i, value in zip(flat[::2], flat[1::2], strict=True)}
-            return Leased(_int(now), cast("bytes", rows), outcomes, _text(state), _int(lost), _fields(batch))
+            return Leased(number(now), cast("bytes", rows), outcomes, text(state), number(lost), pairs(batch))
         except ValueError as error:
             raise DecodeError(f"a leased chunk cannot be read: {type(error).__name__}") from error
 
     async def renew(self, runs: Sequence[tuple[str, int, str]], *, now_ms: int = 0) -> list[str]:
         flat = [item for run in runs for item in run]
-        return [_text(item) for item in _list(await self._call("renew", *flat, now_ms=now_ms))]
+        return [text(item) for item in listed(await self._call("renew", *flat, now_ms=now_ms))]
 
     async def record(
         self, groups: Sequence[tuple[str, int, str, Sequence[tuple[int, bytes]]]], *, now_ms: int = 0
@@ -335,10 +273,10 @@ class Moves:
     async def talk(self, b: str, most: int, tries: int, talks: Sequence[tuple[int, bytes]], *, now_ms: int = 0) -> int:
         """How many messages were turned away because the batch keeps enough; -1 for a batch that is gone."""
         flat = [item for pair in talks for item in pair]
-        return _int(await self._call("talk", b, most, tries, *flat, now_ms=now_ms))
+        return number(await self._call("talk", b, most, tries, *flat, now_ms=now_ms))
 
     async def detach(self, b: str, k: int, token: str, *, now_ms: int = 0) -> str:
-        return _text(await self._call("detach", b, k, token, now_ms=now_ms))
+        return text(await self._call("detach", b, k, token, now_ms=now_ms))
 
     async def bounce(
         self,
@@ -352,43 +290,44 @@ class Moves:
     ) -> str:
         """OK, HELD (the batch's breaker), GONE. A note: kind (x, s, p), identity, packed reason (bounced.py)."""
         flat = [item for note in notes for item in note]
-        return _text(await self._call("bounce", b, token, int(suppress), words, *flat, now_ms=now_ms))
+        return text(await self._call("bounce", b, token, int(suppress), words, *flat, now_ms=now_ms))
 
     async def settle(
         self, b: str, k: int, token: str, later_ms: int = 0, why: str = "", scope: str = "chunk", words: str = "",
         *, now_ms: int = 0,
     ) -> str:  # fmt: skip
-        return _text(await self._call("settle", b, k, token, later_ms, why, scope, words, now_ms=now_ms))
+        return text(await self._call("settle", b, k, token, later_ms, why, scope, words, now_ms=now_ms))
 
-    async def sweep(self, class_: Class, *, now_ms: int = 0) -> int:
-        return _int(await self._call("sweep", class_, now_ms=now_ms))
+    async def sweep(self, class_: Class, *, now_ms: int = 0) -> Swept:
+        freed, *aside = listed(await self._call("sweep", class_, now_ms=now_ms))
+        return Swept(number(freed), set_aside(aside))
 
     async def rewind(self, b: str, start: int, *, now_ms: int = 0) -> int:
         """After Redis' clock was set back. The next start, or -1: all of it was looked at."""
-        return _int(await self._call("rewind", b, start, now_ms=now_ms))
+        return number(await self._call("rewind", b, start, now_ms=now_ms))
 
     async def rewind_leases(self, class_: Class, *, now_ms: int = 0) -> int:
         """How many were corrected; 0 when nothing is left to correct."""
-        return _int(await self._call("rewind_leases", class_, now_ms=now_ms))
+        return number(await self._call("rewind_leases", class_, now_ms=now_ms))
 
     async def purge(self, b: str, *, now_ms: int = 0) -> str:
-        return _text(await self._call("purge", b, now_ms=now_ms))
+        return text(await self._call("purge", b, now_ms=now_ms))
 
     async def erase(self, b: str, start: int, *, now_ms: int = 0) -> int:
         """The next start, or -1: all of it was looked at."""
-        return _int(await self._call("erase", b, start, now_ms=now_ms))
+        return number(await self._call("erase", b, start, now_ms=now_ms))
 
     async def forget(self, cursor: int, *, now_ms: int = 0) -> int:
         """Suspects past their age, in steps from 0 until 0 is answered."""
-        return _int(await self._call("forget", str(cursor), now_ms=now_ms))
+        return number(await self._call("forget", str(cursor), now_ms=now_ms))
 
     async def bury(self, worker: str, *, now_ms: int = 0) -> int:
         """How many leases ended. Only for a process that is provably gone; twice: 0."""
-        return _int(await self._call("bury", worker, now_ms=now_ms))
+        return number(await self._call("bury", worker, now_ms=now_ms))
 
     async def broom(self, class_: Class, version: int, start: int, *, now_ms: int = 0) -> int:
-        return _int(await self._call("broom", class_, version, start, now_ms=now_ms))
+        return number(await self._call("broom", class_, version, start, now_ms=now_ms))
 
     async def drained(self, class_: Class, *, now_ms: int = 0) -> Drained:
-        busy, stay = _list(await self._call("drained", class_, now_ms=now_ms))
-        return Drained(_int(busy), _int(stay))
+        busy, stay = listed(await self._call("drained", class_, now_ms=now_ms))
+        return Drained(number(busy), number(stay))

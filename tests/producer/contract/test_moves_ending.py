@@ -209,7 +209,7 @@ def test_a_buried_workers_leases_end_now_and_nobody_elses(world: World) -> None:
     world.now += 1
     assert world.do(ops.Bury("w1")) == 2
     assert world.do(ops.Bury("w1")) == 0
-    assert world.do(ops.Sweep("bulk")) == 2
+    assert world.do(ops.Sweep("bulk")).freed == 2
     left = {job.rpartition(":")[0].rpartition(":")[2] for job in (others, fed)}
     assert set(world.db.runs("b1")) == left
     assert set(world.db.scores("workers")) == {"w0", "w11"}

@@ -185,7 +185,7 @@ def test_a_pinned_chunk_goes_back_for_a_second(world: World) -> None:
 def test_a_run_is_swept_when_its_lease_is_over(world: World, left_ms: int, swept: int) -> None:
     running(world)
     world.now += LEASE_MS - left_ms
-    assert world.do(ops.Sweep(BULK)) == swept
+    assert world.do(ops.Sweep(BULK)).freed == swept
     assert world.db.lost_runs("b1", 0) == swept
 
 
@@ -194,7 +194,7 @@ def test_a_renewal_counts_from_now(world: World) -> None:
     world.now += LEASE_MS - 1
     assert world.do(ops.Renew((run.ref,))) == ["live"]
     world.now += LEASE_MS - 1
-    assert world.do(ops.Sweep(BULK)) == 0
+    assert world.do(ops.Sweep(BULK)).freed == 0
 
 
 def test_one_renewal_for_all_runs_of_a_process(world: World) -> None:
@@ -214,7 +214,7 @@ def test_a_detached_run_leaves_the_window_and_keeps_its_lease(world: World) -> N
     world.now += LEASE_MS - 1
     assert world.do(ops.Renew((run.ref,))) == ["live"]
     world.now += LEASE_MS
-    assert world.do(ops.Sweep(BULK)) == 1
+    assert world.do(ops.Sweep(BULK)).freed == 1
     assert world.do(ops.Detach(*run.ref)) == "LOST"
 
 
@@ -224,7 +224,7 @@ def test_a_lost_enqueue_is_healed_after_the_grace(world: World, left_ms: int, sw
     one_chunk(world)
     world.do(ops.Feed(BULK))
     world.now += FEED_GRACE_MS - left_ms
-    assert world.do(ops.Sweep(BULK)) == swept
+    assert world.do(ops.Sweep(BULK)).freed == swept
     assert world.db.lost_runs("b1", 0) == 0
 
 
@@ -234,9 +234,9 @@ def test_a_job_that_waits_in_arq_is_left_there(world: World) -> None:
     (job,) = feed(world)
     world.now += FEED_GRACE_MS
     staffed(world)
-    assert world.do(ops.Sweep(BULK)) == 0
+    assert world.do(ops.Sweep(BULK)).freed == 0
     world.now += WORKER_ALIVE_MS
-    assert world.do(ops.Sweep(BULK)) == 1
+    assert world.do(ops.Sweep(BULK)).freed == 1
     assert job not in world.db.queue(BULK, "1")
 
 
@@ -248,7 +248,7 @@ def lost_runs(world: World, count: int) -> Run:
         lease(world, feed(world)[0], f"w1.{n}")
         world.now += LEASE_MS
         staffed(world)
-        assert world.do(ops.Sweep(BULK)) == 1
+        assert world.do(ops.Sweep(BULK)).freed == 1
     return lease(world, feed(world)[0])
 
 

@@ -100,7 +100,7 @@ FAULTS = tuple(
         ("version not looked at", "if lists(w[2], version) and", "if"),
         ("half a name will do", "(','..names..','):find(','..name..',', 1, true)", "names:find(name, 1, true)"),
         ("gen reused", "call('HINCRBY', B, 'gen', 1)", "num('gen') + 1"),
-        ("fed, and still due", "call('ZREM', DUE, k); call('HSET', RUN", "call('HSET', RUN"),
+        ("fed, and still due", "'fed:'..gen); call('ZREM', DUE, k);", "'fed:'..gen);"),
         ("pause ignored by feed", "if paused_class(c) then return ids end", ""),
         ("later is never looked at", "do guarded(later, batch, look) end\n  local room", "do end"),
         ("window counts nothing", "2 * slots(c)) - call('ZCARD', P..'flight:'..c)", "2 * slots(c))"),

@@ -205,7 +205,7 @@ FAULTS = (
     Fault(
         "drained with a rate to wait for",
         "drained",
-        "if num('rate_until') > now then busy = busy + 1 else stay = stay + 1 end",
+        "if known and rate_until > now then busy = busy + 1 else stay = stay + 1 end",
         "stay = stay + 1",
     ),
     Fault("status: nobody serves", "status", "served() and 1 or 0", "0"),

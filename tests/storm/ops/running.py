@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mailspool.contract.moves import Arg, Fed, Leased, Moves, Recorded, Refused
+from mailspool.contract.moves import Arg, Fed, Leased, Moves, Recorded, Refused, Swept
 from mailspool.contract.states import Class
 from tests.storm.ops.base import Move, Named, Op
 
@@ -150,8 +150,8 @@ class Forget(Op[int]):
 
 
 @dataclass(frozen=True)
-class Sweep(Op[int]):
+class Sweep(Op[Swept]):
     c: Class
 
-    def send(self, moves: Moves, now_ms: int) -> Move[int]:
+    def send(self, moves: Moves, now_ms: int) -> Move[Swept]:
         return moves.sweep(self.c, now_ms=now_ms)

@@ -33,6 +33,7 @@ class Feeding:
             case ops.Feed():
                 answer = step.answer_to(step.op)
                 must(answer.now_ms == step.now, "the clock of a feed", answer.now_ms)
+                must(not answer.aside, "set aside, and nothing is broken", answer.aside)
                 self._check_feed(step, step.op.c, answer.ids, step.op.grace_ms)
             case ops.SendOne():
                 sent = step.answer_to(step.op)

@@ -5,7 +5,7 @@ The expected answer is worked out from the keys before the call. Raises Violatio
 
 from __future__ import annotations
 
-from mailspool.contract.moves import Leased, Recorded, Refused
+from mailspool.contract.moves import Leased, Recorded, Refused, Swept
 from mailspool.contract.states import CLASSES, FEED_GRACE_MS, LEASE_MS, SUSPECT_AGE_MS
 from tests.storm import ops
 from tests.storm.case import FINAL, Step, as_worker_sees, later_of, must, num, run_of, served
@@ -196,7 +196,7 @@ def sweep(op: ops.Sweep, step: Step) -> None:
             must(step.pre.runs(b) == db.runs(b), "sweep of the other class", b)
             continue
         freed += sum(_swept(step, op.c, b, k, run) for k, run in step.pre.runs(b).items())
-    must(step.answer_to(op) == freed, "sweep counts", step.answer, freed)
+    must(step.answer_to(op) == Swept(freed), "sweep counts", step.answer, freed)
 
 
 def _swept(step: Step, c: str, b: str, k: str, run: str) -> bool:

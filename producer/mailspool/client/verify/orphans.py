@@ -20,7 +20,7 @@ from mailspool.contract.inspection import Inspection, StraysMode
 from mailspool.contract.states import CLASSES
 
 _COUNT: Final = 500
-_OF_CLASS: Final = ("open", "later", "flight", "apart")
+_OF_CLASS: Final = ("open", "later", "flight", "apart", "aside")
 _INDEXES: Final = (
     *("batches", "ids", "deadline", "retire", "loading"),
     *(f"{index}:{class_}" for index in _OF_CLASS for class_ in CLASSES),

@@ -6,7 +6,8 @@ if not paused_class(c) then
   busy = busy + call('ZCARD', P..'open:'..c) + call('ZCOUNT', P..'later:'..c, '-inf', now)
   for _, batch in ipairs(call('ZRANGE', P..'later:'..c, 0, -1)) do
     at(batch)
-    if num('rate_until') > now then busy = busy + 1 else stay = stay + 1 end
+    local known, rate_until = pcall(num, 'rate_until')
+    if known and rate_until > now then busy = busy + 1 else stay = stay + 1 end
   end
 else stay = call('ZCARD', P..'open:'..c) + call('ZCARD', P..'later:'..c) end
 return {busy, stay}

@@ -296,21 +296,33 @@ local function served()                               -- is there a live worker 
 end
 local function feed_one(k, grace)
   local gen = call('HINCRBY', B, 'gen', 1)
-  call('ZREM', DUE, k); call('HSET', RUN, k, 'fed:'..gen); call('ZADD', P..'flight:'..class(), now + grace, b..':'..k)
+  call('HSET', RUN, k, 'fed:'..gen); call('ZREM', DUE, k); call('ZADD', P..'flight:'..class(), now + grace, b..':'..k)
   return P..b..':'..k..':'..gen
 end
 -- A batch whose records are broken (a key is lost, or somebody else has written there) must not stop the others: it steps
--- back for a minute in this zset, and the server's log names it.
+-- back for a minute in this zset; the server's log names it, and `aside` (name, why...) tells the worker that asked.
+local aside = {}
+local function words(why) return tostring(type(why) == 'table' and why.err or why) end
 local function guarded(zset, member, step)
   local done, why = pcall(step, member)
   if done then return true end
-  redis.log(redis.LOG_WARNING, member..' in '..zset..': '..tostring(type(why) == 'table' and why.err or why))
+  redis.log(redis.LOG_WARNING, member..' in '..zset..': '..words(why))
+  aside[#aside + 1] = member; aside[#aside + 1] = words(why)
   call('ZADD', zset, now + 60000, member)
   return false
 end
+-- Its chunks wait in a set of their own, where they take nobody's place in the window and keep no drain; the sweep looks
+-- at them again, and `verify --repair` after whoever has repaired the record.
+local function chunk_aside(c, k)
+  local member = b..':'..k
+  if call('ZREM', P..'flight:'..c, member) + call('ZREM', P..'apart:'..c, member) > 0 then
+    call('ZADD', P..'aside:'..c, now + 60000, member)
+  end
+end
 local function of_class(batch, c)
   at(batch)
-  if class() ~= c then error('no batch of this class') end
+  if class() ~= c then error('no batch of this class', 0) end
+  if not get('state') then error('its record has no state', 0) end
 end
 local function feed(c, grace)
   local ids = {}

@@ -4,7 +4,7 @@ local kind, c = index:match('^(%a+):?(%a*)$')
 local function stray(member)
   local batch, k = member, nil
   if kind == 'loading' then return call('EXISTS', P..'upload:'..member) == 0 end
-  if kind == 'flight' or kind == 'apart' then batch, k = member:match('^(.-):(.+)$') end
+  if kind == 'flight' or kind == 'apart' or kind == 'aside' then batch, k = member:match('^(.-):(.+)$') end
   if not batch then return true end
   at(batch)
   if c ~= '' and class() ~= c then return true end
