@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
             continue
         rows.append((disaster.name, played.verdict))
         figures = "".join(f", {name} {value}" for name, value in played.figures.items())
-        words_ = "good" if played.verdict.good else "BAD"
+        words_ = "good" if played.verdict.good else "BAD: " + "; ".join(played.verdict.faults)
         say(f"  {words_} after {time.monotonic() - began_s:.0f} s (seed {played.seed}{figures})")
     say("\n" + table(rows))
     if given.keep is None:

@@ -135,6 +135,8 @@ class Delivery:
                 items.append(Item(run, index, row, previous))
         self._events.chunk_leased(batch, k, len(items))
         if run.suspect:
+            # Who was there at a crash goes last: it keeps nobody waiting, and is not met by the next one as well.
+            items.sort(key=lambda item: item.previous.doubts if item.previous else 0)
             self._events.chunk_suspect(batch, k, leased.lost_runs)
         return run, items
 

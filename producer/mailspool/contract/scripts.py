@@ -70,6 +70,7 @@ _FILLED_IN = {
     "@lease_ms@": states.LEASE_MS,
     "@feed_grace_ms@": states.FEED_GRACE_MS,
     "@suspect_runs@": states.SUSPECT_RUNS,
+    "@poison_claims@": states.POISON_CLAIMS,
     "@record_version@": states.RECORD_VERSION,
     "@suspect_age_ms@": states.SUSPECT_AGE_MS,
     "@later_limit_ms@": states.LATER_LIMIT_MS,

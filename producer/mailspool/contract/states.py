@@ -72,6 +72,8 @@ SUSPECT_RUNS: Final = 3
 """From so many lost runs on a chunk's messages are claimed one by one, so that a crash names its message."""
 SUSPECT_AGE_MS: Final = 90 * 86_400_000
 """Of an address that one batch was told is perhaps dead, and no other since: mailboxes get full, and empty again."""
+POISON_CLAIMS: Final = 3
+"""So many crashes beside the same message, and it fails: a storm of kills has met an innocent one twice."""
 LATER_LIMIT_MS: Final = 60_000
 TALLY_LIMIT: Final = 20_000
 """Batches that one script may sum up: 60 ms of Redis."""

@@ -76,7 +76,7 @@ class Desk:
         self.received += 1
 
     def report(self, talk: Conversation, now_ms: int, *, flushed: bool) -> None:
-        """Log a session's new events and show its new mails, after their replies were handed over."""
+        """Log a session's new events and show its new mails, before their replies are handed over."""
         if talk.events:
             events, talk.events = talk.events, []
             self.journal.add(talk.session, now_ms, events, flushed=flushed)

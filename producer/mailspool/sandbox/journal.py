@@ -1,6 +1,6 @@
 """The log of a receiver: events in, numbered LogRecords out, in memory and as JSON lines.
 
-Used by desk.py, once per group of replies that were handed to a transport. A group reaches the file in one write
+Used by desk.py, once per group of replies, before they are handed to a transport. A group reaches the file in one write
 without a buffer, so every line is with the kernel before the next byte is read. Raises ConfigError when the file
 cannot be opened, OSError when it cannot be written: an oracle with holes must not go on.
 """
@@ -34,7 +34,7 @@ class Journal:
                 raise ConfigError(f"cannot write the log {path}: {error.strerror}. Choose another file.") from error
 
     def add(self, session: int, at_ms: int, events: Iterable[Event], *, flushed: bool) -> None:
-        """`flushed`: the transport was open after the replies of these events had been handed over."""
+        """`flushed`: the transport is open, and the replies of these events go to it next."""
         fresh = []
         for event in events:
             self._order += 1

@@ -4,7 +4,7 @@ The log is made to be an oracle. Which events it holds:
   always   connect (the banner), ehlo, starttls, auth, rcpt (each one), dot (one record a recipient), quit, close
   body     the connection ended after DATA was answered with 354 and before the end of data: one record a recipient
   mail, data, other   only where the command was refused
-`reply_flushed` is true when the reply was handed to a transport that was still open then; it does not say that the
+`reply_flushed` is true when the reply went to a transport that was still open then; it does not say that the
 peer read it. A mail is received if and only if its body and terminator were read *and* it was not refused at the dot:
 exactly those are ReceivedMails, also where the reply to the dot never went out. `sha256` is present exactly where a
 whole body was read (one beyond twice the size limit is thrown away, and has none).

@@ -1,7 +1,7 @@
 """One connection of the sandbox: an asyncio.Protocol that carries bytes between the transport and a Dialogue.
 
-Made by receiver.py per connection. No task and no future per mail: everything that one read completes is answered in
-one write, then logged (so that the log knows whether the transport was still open). Only STARTTLS needs a task, once
+Made by receiver.py per connection. No task and no future per mail: everything that one read completes is logged,
+then answered in one write. Only STARTTLS needs a task, once
 a session. Raises nothing; an exception from the log or from `on_mail` ends the connection through the loop's
 exception handler.
 """
@@ -101,16 +101,17 @@ class Session(asyncio.Protocol):
     # What follows from the dialogue.
 
     def _settle(self, dialogue: Dialogue, transport: asyncio.Transport) -> None:
-        """Replies out, events into the log, then whatever comes next."""
+        """Events into the log, replies out, then whatever comes next: a receiver that is killed in between has told
+        nobody of a mail that its log does not know."""
         talk = dialogue.talk
+        if talk.events or talk.mails:
+            self._desk.report(talk, _now_ms(), flushed=not transport.is_closing())
         if talk.out:
             transport.write(("\r\n".join(talk.out) + "\r\n").encode("ascii"))
             talk.out.clear()
         if talk.raw:
             transport.write(talk.raw)
             talk.raw = b""
-        if talk.events or talk.mails:
-            self._desk.report(talk, _now_ms(), flushed=not transport.is_closing())
         if talk.then is Then.READ or talk.then is Then.STALL:
             return
         if talk.then is Then.CLOSE:

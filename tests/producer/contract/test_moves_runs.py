@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailspool.contract.moves import Leased, Refused
-from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS, SUSPECT_RUNS, WORKER_ALIVE_MS
+from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS, POISON_CLAIMS, SUSPECT_RUNS, WORKER_ALIVE_MS
 from tests.producer.contract.batches import (
     BULK,
     LIFETIME_MS,
@@ -254,10 +254,14 @@ def lost_runs(world: World, count: int) -> Run:
 
 @pytest.mark.parametrize(
     ("died_before", "doubts", "account"),
-    [(SUSPECT_RUNS - 1, 1, "uncertain"), (SUSPECT_RUNS, 1, "deferred"), (SUSPECT_RUNS, 2, "failed")],
+    [
+        (SUSPECT_RUNS - 1, 1, "uncertain"),
+        (SUSPECT_RUNS, POISON_CLAIMS - 1, "deferred"),
+        (SUSPECT_RUNS, POISON_CLAIMS, "failed"),
+    ],
 )
 def test_a_claim_of_a_dead_worker_names_its_poison(world: World, died_before: int, doubts: int, account: str) -> None:
-    """The second time: the first time the message may have been near by chance, and goes again at once."""
+    """The third time: before, the message may have been near by chance, and goes again at once."""
     run = lost_runs(world, died_before)
     assert run.lease.lost_runs == died_before
     world.do(ops.Record(((run.b, run.k, run.token, ((0, outcome("c", world.now, doubts=doubts)),)),)))

@@ -6,7 +6,7 @@ Called by audit.py for every batch that a step touched, after `batch.check`. Rai
 from __future__ import annotations
 
 from mailspool.contract.moves import Leased, Refused
-from mailspool.contract.states import SUSPECT_RUNS
+from mailspool.contract.states import POISON_CLAIMS, SUSPECT_RUNS
 from tests.storm import ops
 from tests.storm.case import AT_REST, Case, later_of, must, num, when_due
 
@@ -85,7 +85,7 @@ def _may_change(case: Case, k: str, old: str | None, new: str | None) -> bool:
             return (op.b, op.k) == here and was == "c" and is_ == "u" and (old or "")[1:] == (new or "")[1:]
         case ops.Sweep():
             poisoned = case.step.pre.lost_runs(case.b, k) >= SUSPECT_RUNS and case.fields["claim"] != "1"
-            again = poisoned and int((old or "")[17:18] or 0) < 2
+            again = poisoned and int((old or "")[17:18] or 0) < POISON_CLAIMS
             if again and (new or "")[:14] != f"d{case.step.now:013d}":
                 return False
             same = (old or "")[14:] == (new or "")[14:] if again else (old or "")[1:] == (new or "")[1:]

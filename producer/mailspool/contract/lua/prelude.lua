@@ -218,7 +218,7 @@ local function finish()                               -- closing -> closed; the 
 end
 
 -- Runs.
--- A claim whose runner is gone comes to rest. 'f': its message may be what killed the worker; the first time it may as
+-- A claim whose runner is gone comes to rest. 'f': its message may be what killed the worker; the first times it may as
 -- well have been near by chance, and goes again.
 local function unclaim(k, as)
   local h = call('HGETALL', outcomes(k))
@@ -226,7 +226,7 @@ local function unclaim(k, as)
     local claim = h[i + 1]
     if letter(claim) == 'c' then
       local is, new = as, as..claim:sub(2)
-      if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 2 then is, new = 'd', deferred_until(now, claim:sub(15)) end
+      if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < @poison_claims@ then is, new = 'd', deferred_until(now, claim:sub(15)) end
       call('HSET', outcomes(k), h[i], new); recount('c', is); call('SADD', P..'odd:'..b, k)
     end
   end
