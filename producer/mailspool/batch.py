@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, NoReturn
 from mailspool.client import browse
 from mailspool.client.connection import Connection, Opener
 from mailspool.client.patience import REPLIES_READ, Patience, reply_code, waits_for_later_tries, words
-from mailspool.client.upload import Receipt
+from mailspool.client.receipt import Receipt
 from mailspool.content.address import AddressError, identity, normalise
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, FAILED, SENT, STATES, UNCERTAIN, State
 from mailspool.conversation import Conversation, conversations

@@ -99,3 +99,11 @@ class ConfigError(MailspoolError, ValueError):
 
     default_code = "bad_setting"
     default_exit = 78
+
+
+def with_article(value: object) -> str:
+    """`a tuple`, `an int`, `None`: what somebody gave instead."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

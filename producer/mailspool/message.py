@@ -21,10 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mailspool.content import checks
 from mailspool.content.address import Mailbox, identity
 from mailspool.content.checks import Fault
-from mailspool.content.digest import changed_fields as changed_fields
-from mailspool.content.digest import digest as digest
-from mailspool.content.incoming import mime_to_spec as mime_to_spec
-from mailspool.content.render import Templates, fields_of
 from mailspool.contract.records import AttachmentRef, Spec
 from mailspool.contract.states import RECORD_VERSION
 from mailspool.errors import InputError
@@ -215,6 +211,8 @@ def to_spec(message: Message, *, kind: Literal["template", "literal"]) -> tuple[
         attachments=refs,
     )
     if kind == "template":
+        from mailspool.content.render import Templates, fields_of  # loads jinja2, which a literal message does not need
+
         Templates(fields_of(spec))
     else:
         _check_literal(message)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -20,38 +20,18 @@ from typing import NoReturn
 from mailspool.batch import Batch
 from mailspool.client import browse, pausing
 from mailspool.client.connection import Connection
+from mailspool.client.receipt import CheckReport
 from mailspool.client.relays import RelayStatus, relay_statuses
-from mailspool.client.rowfeed import (
-    BadRowPolicy,
-    CheckReport,
-    DuplicatePolicy,
-    Nowhere,
-    RowFeed,
-    check_columns,
-    check_policies,
-    list_options,
-)
-from mailspool.client.single import copies_of, send_copies
-from mailspool.client.specs import literal_spec, template_spec
-from mailspool.client.terms import Terms
-from mailspool.client.upload import before_the_commit, uploading
-from mailspool.client.why import Why, why_of
-from mailspool.content.mime import Compiled
-from mailspool.content.render import needed_names
-from mailspool.contract.records import Spec
+from mailspool.client.terms import BadRowPolicy, DuplicatePolicy, Terms
+from mailspool.client.why.report import Why
 from mailspool.contract.states import Class, OnUncertain
 from mailspool.errors import ConfigError
-from mailspool.lists.reader import Rows, RowSource, open_rows
-from mailspool.lists.rows import ListOptions
+from mailspool.lists.rows import ListOptions, Rows
 from mailspool.message import Message
 from mailspool.settings import Settings, unknown_variables
 from mailspool.status import BatchStatus, SpoolStatus
 
 Template = Message | EmailMessage | bytes
-_PREVIEW_ID = "b000000000"
-"""Stands for the batch's id while its mails are only checked: same length, so the same sizes."""
-_ROW_GUESS = 300
-"""Bytes that a row of a list in memory takes in Redis, before any of them was seen."""
 _log = logging.getLogger("mailspool")
 _left_by_a_fork: list[Connection] = []
 """The parent's connections, kept for ever: to close them here would take them out of the event loop that both share."""
@@ -153,15 +133,17 @@ class Spool:
         hold: bool = False,
     ) -> Batch:
         """One message; one copy for each receiver. Literal text, unless `values` are given: then it is a template."""
+        from mailspool.client import sending  # here: jinja2 and readers of lists are not for who only looks
+
         terms = Terms.make(
             self.settings, class_=class_, key=key, name=name, send_at=send_at, expires_after=expires_after,
             expires_at=expires_at, on_uncertain=on_uncertain, relay=relay, hold=hold,
         )  # fmt: skip
-        spec, blobs, envelope = literal_spec(message, to, values, self.settings)
-        copies = copies_of(envelope, _compiled(spec, blobs), self.settings.max_message_bytes)
-        with before_the_commit(terms):
+        spec, blobs, envelope = sending.literal_spec(message, to, values, self.settings)
+        copies = sending.copies_of(envelope, sending.compiled(spec, blobs), self.settings.max_message_bytes)
+        with sending.before_the_commit(terms):
             connection = await self._accepting(terms)
-            receipt = await send_copies(connection, terms, spec, blobs, copies)
+            receipt = await sending.send_copies(connection, terms, spec, blobs, copies)
         return Batch(self, receipt)
 
     async def send_batch(
@@ -185,17 +167,19 @@ class Spool:
         rejects: Path | None = None,
     ) -> Batch:
         """One message a row. All rows are checked, then one commit queues them; with `key` it is safe to run again."""
+        from mailspool.client import sending  # here: jinja2 and readers of lists are not for who only looks
+
         terms = Terms.make(
             self.settings, class_=class_, key=key, name=name, send_at=send_at, expires_after=expires_after,
             expires_at=expires_at, on_uncertain=on_uncertain, relay=relay, hold=hold,
         )  # fmt: skip
-        feeding = _Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
-        async with open_rows(rows, feeding.options) as source:
+        feeding = sending.Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
+        async with sending.open_rows(rows, feeding.options) as source:
             feed = feeding.feed(source, with_ids=key is not None, rejects=rejects)
-            with before_the_commit(terms):
+            with sending.before_the_commit(terms):
                 connection = await self._accepting(terms)
-                async with uploading(connection, terms, feeding.spec, feeding.blobs) as upload:
-                    await upload.begin(_size_of(rows))
+                async with sending.uploading(connection, terms, feeding.spec, feeding.blobs) as upload:
+                    await upload.begin(sending.size_of(rows))
                     counted = await feed.run(upload)
                     done = await upload.commit()
         receipt = upload.receipt(done, counted.bad, counted.duplicates, counted.rejects)
@@ -213,10 +197,12 @@ class Spool:
         list_options: ListOptions | None = None,
     ) -> CheckReport:
         """What `send_batch` does, without commit and rejects file; every row is rendered. Needs no Redis."""
-        feeding = _Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
-        async with open_rows(rows, feeding.options) as source:
+        from mailspool.client import sending  # here: jinja2 and readers of lists are not for who only looks
+
+        feeding = sending.Feeding(self.settings, template, on_bad_row, duplicates, row_key, list_options)
+        async with sending.open_rows(rows, feeding.options) as source:
             feed = feeding.feed(source, with_ids=False, render_all=True)
-            await feed.run(Nowhere())
+            await feed.run(sending.Nowhere())
             return feed.report()
 
     # -- looking
@@ -244,6 +230,8 @@ class Spool:
 
         `ref`: as of `batch`, a message's id, a domain, an address, a relay's name. Raises NotFound.
         """
+        from mailspool.client.why.reading import why_of  # here: its sentences are many, and only this asks for them
+
         return await why_of(await self.connection(), ref)
 
     # -- the panic button
@@ -275,52 +263,3 @@ class Spool:
         await browse.check_relay(connection, terms.relay)
         browse.check_policy(connection, terms.on_uncertain)
         return connection
-
-
-class _Feeding:
-    """What a list becomes mails by; checked when it is made."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        template: Template,
-        on_bad_row: BadRowPolicy,
-        duplicates: DuplicatePolicy,
-        row_key: str | None,
-        options: ListOptions | None,
-    ) -> None:
-        check_policies(on_bad_row, duplicates, row_key)
-        self.spec, self.blobs = template_spec(template, settings)
-        self.options = list_options(options, row_key, self.spec)
-        self._content = _compiled(self.spec, self.blobs)
-        self._needed = needed_names(self.spec)
-        self._on_bad_row: BadRowPolicy = on_bad_row
-        self._duplicates: DuplicatePolicy = duplicates
-        self._max_bytes = settings.max_message_bytes
-
-    def feed(
-        self, source: RowSource, *, with_ids: bool, render_all: bool = False, rejects: Path | None = None
-    ) -> RowFeed:
-        check_columns(source, self._needed)
-        return RowFeed(
-            source,
-            self._content,
-            self._needed,
-            duplicates=self._duplicates,
-            on_bad_row=self._on_bad_row,
-            with_ids=with_ids,
-            max_bytes=self._max_bytes,
-            render_all=render_all,
-            rejects=rejects,
-        )
-
-
-def _compiled(spec: Spec, blobs: Mapping[str, bytes]) -> Compiled:
-    return Compiled(spec, blobs, batch=_PREVIEW_ID, date_ms=0)
-
-
-def _size_of(rows: Rows) -> int:
-    """A guess of what the rows take in Redis: their file, and as much again for identities and outcomes."""
-    if isinstance(rows, Path) and rows.is_file():
-        return 3 * rows.stat().st_size
-    return _ROW_GUESS * len(rows) if isinstance(rows, Sized) else 0

@@ -15,13 +15,13 @@ from typing import NoReturn
 
 from mailspool.batch import Batch, Resolved, Retryable
 from mailspool.client.loop_thread import Errands, iterate, pulled, run
+from mailspool.client.receipt import CheckReport
 from mailspool.client.relays import RelayStatus
-from mailspool.client.rowfeed import BadRowPolicy, CheckReport, DuplicatePolicy
+from mailspool.client.terms import BadRowPolicy, DuplicatePolicy
 from mailspool.client.why import Why
 from mailspool.contract.states import Class, OnUncertain, State
 from mailspool.conversation import Conversation
-from mailspool.lists.reader import Rows
-from mailspool.lists.rows import ListOptions
+from mailspool.lists.rows import ListOptions, Rows
 from mailspool.message import Message
 from mailspool.settings import Settings
 from mailspool.spool import Spool

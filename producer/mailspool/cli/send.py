@@ -196,7 +196,7 @@ def _prepared(ask: Ask, order: Order) -> int:
 
 def receivers_of(mail: bytes) -> tuple[str, ...]:
     """Whom a finished mail names."""
-    from mailspool.message import mime_to_spec
+    from mailspool.content.incoming import mime_to_spec
 
     _, boxes = mime_to_spec(mail)
     if not boxes:

@@ -14,8 +14,8 @@ from typing import NamedTuple, cast
 from redis.exceptions import ResponseError
 
 from mailspool.client.connection import Connection, as_fields
-from mailspool.client.upload import Receipt
-from mailspool.content.mime import Compiled
+from mailspool.client.receipt import Receipt
+from mailspool.content.messageids import MessageIds
 from mailspool.contract.codec import DecodeError, decode_rows, decode_spec
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, Class, OnUncertain
 from mailspool.errors import InputError, MailspoolError, NotFound, SpoolUnsafe
@@ -293,7 +293,7 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
         raise forgotten(connection, batch)
     verdict = fields.get("verdict") if fields.get("state") in ("closed", "purging") else None
     with reading(connection, batch):
-        content = await _content_of(connection, batch)
+        ids = await _ids_of(connection, batch)
     if only_odd and verdict is None:
         names = await connection.strings("SMEMBERS", keys.odd(batch))
     else:
@@ -314,16 +314,13 @@ async def chunks(connection: Connection, batch: str, only_odd: bool, row: int | 
             if data is not None:  # else purged meanwhile
                 with reading(connection, batch):
                     decoded = {int(i): value for i, value in cast("dict[bytes, bytes]", outs).items()}
-                    found = _messages(batch, k, cast("bytes", data), decoded, verdict, content, "erased" in fields)
+                    found = _messages(batch, k, cast("bytes", data), decoded, verdict, ids, "erased" in fields)
                 yield Chunk(k, found)
 
 
-async def _content_of(connection: Connection, batch: str) -> Compiled | None:
-    """For the Message-IDs alone: attachments need not be fetched for them."""
+async def _ids_of(connection: Connection, batch: str) -> MessageIds | None:
     stored = await connection.command("GET", connection.keys.spec(batch))
-    if stored is None:
-        return None
-    return Compiled(decode_spec(cast("bytes", stored)), {}, batch=batch, date_ms=0)
+    return None if stored is None else MessageIds(decode_spec(cast("bytes", stored)), batch=batch)
 
 
 def _messages(
@@ -332,13 +329,13 @@ def _messages(
     data: bytes,
     outcomes: dict[int, bytes],
     verdict: str | None,
-    content: Compiled | None,
+    ids: MessageIds | None,
     erased: bool,
 ) -> list[MessageStatus]:
     found = []
     for index, row in enumerate(decode_rows(data)):
         n = k * CHUNK_SIZE + index + 1
-        message_id = content.message_id(row, n) if content is not None else ""
+        message_id = ids.of(row, n) if ids is not None else ""
         stored = outcomes.get(index)
         bare = erased and not row.values
         status = message_status(batch, n, row.recipient, stored, verdict=verdict, message_id=message_id, bare=bare)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from redis.exceptions import BusyLoadingError, NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,7 +23,9 @@ from mailspool.contract.states import FEED_GRACE_MS, Class
 from mailspool.errors import ConfigError, MailspoolError, SpoolFull, SpoolUnavailable
 from mailspool.redis_server.link import Link
 from mailspool.settings import Settings
-from mailspool.wake import Waker, arq_redis
+
+if TYPE_CHECKING:
+    from mailspool.wake import Waker
 
 T = TypeVar("T")
 
@@ -132,7 +134,7 @@ class Connection:
         self.moves = Moves(BriefCaller(link), self.keys)
         self.hasty_moves = Moves(RedisCaller(link.redis), self.keys)
         """One attempt, redis-py's errors: for what may be left undone."""
-        self._waker = Waker(arq_redis(link.make_pool()), self.keys)
+        self._waker: Waker | None = None
         self._waking: set[asyncio.Task[None]] = set()
         self._room_seen_s = -_ROOM_GOOD_FOR_S
 
@@ -186,7 +188,7 @@ class Connection:
     def wake(self, class_: Class, ids: Sequence[str], now_ms: int) -> None:
         """arq's enqueue follows in a task that `close` awaits; if this process dies first, the sweep heals it."""
         if ids:
-            self._later(self._waker.wake(class_, ids, now_ms))
+            self._later(self._awake().wake(class_, ids, now_ms))
 
     def feed(self, class_: Class) -> None:
         """Give arq what may go now (after a commit, a release, a retry)."""
@@ -194,7 +196,14 @@ class Connection:
 
     async def _feed(self, class_: Class) -> None:
         fed = await self.moves.feed(class_, FEED_GRACE_MS)
-        await self._waker.wake(class_, fed.ids, fed.now_ms)
+        await self._awake().wake(class_, fed.ids, fed.now_ms)
+
+    def _awake(self) -> Waker:
+        if self._waker is None:
+            from mailspool.wake import Waker, arq_redis  # here: it loads arq, and who only looks wakes nobody
+
+            self._waker = Waker(arq_redis(self.link.make_pool()), self.keys)
+        return self._waker
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -214,7 +223,8 @@ class Connection:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._waker.close()
+        if self._waker is not None:
+            await self._waker.close()
         await self.link.close()
 
 

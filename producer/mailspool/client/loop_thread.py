@@ -26,9 +26,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from mailspool.lists.python_rows import PythonRow
-from mailspool.lists.reader import Rows
-from mailspool.lists.rows import BATCH_ROWS
+from mailspool.lists.rows import BATCH_ROWS, PythonRow, Rows
 
 T = TypeVar("T")
 _UNDONE_WITHIN_S = 10.0

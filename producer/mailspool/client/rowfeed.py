@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
+from mailspool.client.receipt import CheckReport
+from mailspool.client.terms import BadRowPolicy, DuplicatePolicy
 from mailspool.content.mime import Compiled
 from mailspool.content.render import RenderError, missing_sentence, uses_row
 from mailspool.contract.codec import encode_row, wire_values
@@ -23,10 +25,6 @@ from mailspool.lists.problems import ListProblems
 from mailspool.lists.reader import RowSource
 from mailspool.lists.rejects import Rejects
 from mailspool.lists.rows import BadRow, Item, ListOptions, ListRow
-from mailspool.lists.values import with_article
-
-DuplicatePolicy = Literal["refuse", "first", "all"]
-BadRowPolicy = Literal["refuse", "skip"]
 
 
 class Taker(Protocol):
@@ -48,40 +46,11 @@ class Counted:
     """Of the good rows that were rendered: the first one, or all for a check."""
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What `Spool.check` found: every row was rendered, nothing was queued."""
-
-    title: str
-    described: str
-    rows: int
-    good: int
-    bad: int
-    duplicates: int
-    total_bytes: int
-
-    def to_dict(self) -> dict[str, object]:
-        """The JSON object."""
-        return dict(vars(self))
-
-
 class Nowhere:
     """Where a check's chunks go."""
 
     async def add(self, rows: Sequence[bytes], ids: Sequence[bytes] | None) -> None:
         return
-
-
-def check_policies(on_bad_row: object, duplicates: object, row_key: object) -> None:
-    """Raises InputError for a word that is none of theirs."""
-    for what, given, known in (
-        ("on_bad_row", on_bad_row, get_args(BadRowPolicy)),
-        ("duplicates", duplicates, get_args(DuplicatePolicy)),
-    ):
-        if given not in known:
-            raise InputError(f'{what} "{str(given)[:60]}" is none of {", ".join(known)}.')
-    if row_key is not None and not isinstance(row_key, str):
-        raise InputError(f"row_key is {with_article(row_key)}: give the name of a column.")
 
 
 def list_options(given: ListOptions | None, row_key: str | None, spec: Spec) -> ListOptions:

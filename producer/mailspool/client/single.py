@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from mailspool.client.connection import Connection
+from mailspool.client.receipt import Receipt
 from mailspool.client.specs import Envelope
 from mailspool.client.terms import Terms
-from mailspool.client.upload import Receipt, key_digest, new_batch_id, new_upload_id, uploading
+from mailspool.client.upload import key_digest, new_batch_id, new_upload_id, uploading
 from mailspool.content.address import identity
 from mailspool.content.mime import Compiled
 from mailspool.content.render import RenderError

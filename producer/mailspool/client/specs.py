@@ -12,10 +12,10 @@ from email.message import EmailMessage
 from typing import NamedTuple
 
 from mailspool.content.address import AddressError, Mailbox, identity, parse_mailboxes
+from mailspool.content.incoming import mime_to_spec
 from mailspool.contract.records import Spec
-from mailspool.errors import InputError
-from mailspool.lists.values import with_article
-from mailspool.message import Message, mime_to_spec, to_spec
+from mailspool.errors import InputError, with_article
+from mailspool.message import Message, to_spec
 from mailspool.settings import Settings
 
 Content = tuple[Spec, dict[str, bytes]]

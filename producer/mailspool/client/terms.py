@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal, get_args
 
 from mailspool.contract.moves import Arg
 from mailspool.contract.states import CLASSES, RECORD_VERSION, Class, OnUncertain
-from mailspool.errors import InputError
-from mailspool.lists.values import with_article
+from mailspool.errors import InputError, with_article
 from mailspool.settings import Settings
 
+DuplicatePolicy = Literal["refuse", "first", "all"]
+BadRowPolicy = Literal["refuse", "skip"]
 _NAME_LIMIT: Final = 200
 _KEY_LIMIT: Final = 500
 _FARTHEST: Final = timedelta(days=3660)
@@ -196,3 +197,15 @@ def _check_lifetime(expires_after: object) -> None:
         raise InputError(f"expires_after is {expires_after}: the mail would never be sent.")
     if expires_after > _FARTHEST:
         raise InputError("expires_after is more than ten years.")
+
+
+def check_policies(on_bad_row: object, duplicates: object, row_key: object) -> None:
+    """Raises InputError for a word that is none of theirs."""
+    for what, given, known in (
+        ("on_bad_row", on_bad_row, get_args(BadRowPolicy)),
+        ("duplicates", duplicates, get_args(DuplicatePolicy)),
+    ):
+        if given not in known:
+            raise InputError(f'{what} "{str(given)[:60]}" is none of {", ".join(known)}.')
+    if row_key is not None and not isinstance(row_key, str):
+        raise InputError(f"row_key is {with_article(row_key)}: give the name of a column.")

@@ -12,7 +12,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -20,6 +19,7 @@ from typing import cast
 from redis.exceptions import RedisError
 
 from mailspool.client.connection import Connection
+from mailspool.client.receipt import Receipt
 from mailspool.client.terms import Terms
 from mailspool.content.digest import changed_fields, digest
 from mailspool.contract.codec import decode_spec, encode_spec
@@ -44,23 +44,6 @@ _LEAST_ROOM = 64 * 1024
 """What an upload of unknown size must find: a few chunks; the rest is looked at on the way."""
 _GIVE_UP_S = 1.0
 """Giving up tells Redis so if it answers at once; if not, the upload falls silent, which frees the key in 15 s."""
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Which batch a call queued into, and what it did to it."""
-
-    batch: str
-    class_: Class
-    name: str = ""
-    key: str | None = None
-    created: bool = True
-    added: int = 0
-    skipped_known: int = 0
-    skipped_bad: int = 0
-    duplicates: int = 0
-    rejects: Path | None = None
-    notices: tuple[str, ...] = ()
 
 
 def new_batch_id() -> str:

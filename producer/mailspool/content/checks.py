@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mailspool.content.address import AddressError, Mailbox, parse_mailbox, parse_mailboxes
+from mailspool.content.guesses import is_template
 from mailspool.content.headers import is_field_name
-from mailspool.content.render import is_template
 
 _T = TypeVar("_T")
 CELL = 60

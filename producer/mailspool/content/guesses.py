@@ -23,6 +23,11 @@ class Opened(NamedTuple):
     missing: str
 
 
+def is_template(source: str) -> bool:
+    """Whether Jinja could change this text at all."""
+    return "{{" in source or "{%" in source or "{#" in source
+
+
 def not_closed(source: str, line: int) -> Opened | None:
     """The first tag that has no end before the next one begins; None if it stands after `line`, where parsing ended."""
     bare = _NO_TAGS.sub(lambda found: "\n" * found[0].count("\n"), source)

@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from mailspool.content.bounded import BoundedEnvironment
 from mailspool.content.counting import counted
-from mailspool.content.guesses import not_closed, suggestion
+from mailspool.content.guesses import is_template, not_closed, suggestion
 from mailspool.content.needs import printed, surely_needed
 from mailspool.content.spending import SHORT, STEPS, BoundedContext, TooMuchError, concat, spend_long
 from mailspool.contract.records import Spec
@@ -101,11 +101,6 @@ def _environment() -> BoundedEnvironment:
 _ENV = _environment()
 _GLOBALS: Mapping[str, object] = dict(_ENV.globals)
 """A plain dict, which is copied fastest: once a mail."""
-
-
-def is_template(source: str) -> bool:
-    """Whether Jinja could change this text at all."""
-    return "{{" in source or "{%" in source or "{#" in source
 
 
 def tags_of(source: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mailspool.content.render import Field, Templates, is_template, tags_of
+from mailspool.content.guesses import is_template
+from mailspool.content.render import Field, Templates, tags_of
 from mailspool.errors import InputError
 
 _OPEN, _CLOSE = "\ue000", "\ue001"

@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 
 from mailspool.content.address import AddressError, clean_cell
+from mailspool.errors import with_article
 from mailspool.lists.columns import EMAIL, address_candidates, find_column, listed, variable_name, variable_names
 from mailspool.lists.rows import BATCH_ROWS, BadRow, Item, ListOptions, ListRow, cell_problem, shown
-from mailspool.lists.values import check_values, with_article
+from mailspool.lists.values import check_values
 
 SHAPES_KEPT: Final = 1_000
 """Sets of keys remembered; a list whose every object differs must not fill the memory."""

@@ -11,12 +11,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from itertools import islice
 
 from mailspool.content.address import AddressError, clean_cell, normalise
-from mailspool.errors import InputError
+from mailspool.errors import InputError, with_article
 from mailspool.lists.columns import EMAIL, listed
-from mailspool.lists.rows import BATCH_ROWS, BadRow, Item, ListRow, cell_problem, shown
-from mailspool.lists.values import check_values, with_article
-
-PythonRow = str | Mapping[str, object]
+from mailspool.lists.rows import BATCH_ROWS, BadRow, Item, ListRow, PythonRow, cell_problem, shown
+from mailspool.lists.values import check_values
 
 
 def program_rows(rows: object) -> Iterable[PythonRow] | AsyncIterable[PythonRow]:

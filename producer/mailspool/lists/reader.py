@@ -28,12 +28,10 @@ from typing import BinaryIO, Protocol, TypeGuard
 from mailspool.errors import InputError
 from mailspool.lists.listfile import ListFile
 from mailspool.lists.problems import Unit
-from mailspool.lists.python_rows import PythonRow, program_rows, python_batches
+from mailspool.lists.python_rows import program_rows, python_batches
 from mailspool.lists.rejects import RejectForm
-from mailspool.lists.rows import BadRow, Item, ListOptions, ListRow
+from mailspool.lists.rows import BadRow, Item, ListOptions, ListRow, PythonRow, Rows
 from mailspool.lists.stream import Puller, pipe_of
-
-Rows = Path | BinaryIO | Iterable[PythonRow] | AsyncIterable[PythonRow]
 
 
 class RowSource(Protocol):

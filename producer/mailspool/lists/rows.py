@@ -5,12 +5,16 @@ Plain data, made a million times: msgspec structs, because their creation costs 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
 Format = Literal["csv", "jsonl", "list"]
+PythonRow = str | Mapping[str, object]
+Rows = Path | BinaryIO | Iterable[PythonRow] | AsyncIterable[PythonRow]
 
 BATCH_ROWS: Final = 1_000
 """Rows handed over at once: about 5 ms of work, so the event loop is never held for longer."""

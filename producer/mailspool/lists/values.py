@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
+from mailspool.errors import with_article
 from mailspool.lists.rows import shown
 
 _TEXT: Final = frozenset((str,))
@@ -78,11 +79,3 @@ def _why_not_inside(value: list[object] | dict[object, object], depth: int) -> s
         items = (*value, *value.values())
     why = next((why for item in items if (why := _why_not(item, depth))), "")
     return "holds " + why.removeprefix("is ") if why.startswith("is a") else why
-
-
-def with_article(value: object) -> str:
-    """`a tuple`, `an int`, `None`: what somebody gave instead."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +31,6 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
 )
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
 
 from mailspool.errors import ConfigError, MailspoolError, SpoolFull, SpoolUnavailable
 from mailspool.redis_server import pool as pools
@@ -193,23 +194,31 @@ class Link:
     async def _answer_within(self, limit_s: float | None, *, around: asyncio.Timeout | None = None) -> None:
         """Try until the server answers and takes writes, and read its facts. `around`: a limit of the caller's."""
         self._last_reason = None
-        retrying = AsyncRetrying(
-            wait=wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S) + wait_random(0, FIRST_PAUSE_S),
-            retry=retry_if_exception(self._passes if limit_s is None else self._passes_at_open),
-        )
+        passes = self._passes if limit_s is None else self._passes_at_open
+        pause_s = FIRST_PAUSE_S
         try:
             async with asyncio.timeout(limit_s) as limit:
-                async for attempt in retrying:
+                while not await self._attempted(passes):
                     if limit.expired() or (around is not None and around.expired()):
                         raise TimeoutError  # Python 3.11's wait_for, inside redis-py, can swallow the cancellation
-                    with attempt:
-                        await self._attempt()
+                    await asyncio.sleep(pause_s + random.uniform(0, FIRST_PAUSE_S))  # noqa: S311 - spreads, hides nothing
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise self._unavailable(limit_s, self._last_reason) from None
         except RedisError as exc:
             raise self._unavailable(limit_s, exc) from None
+
+    async def _attempted(self, passes: Callable[[BaseException], bool]) -> bool:
+        """Whether it answers; False for what may pass."""
+        try:
+            await self._attempt()
+        except Exception as exc:
+            if not passes(exc):
+                raise
+            return False
+        return True
 
     async def _attempt(self) -> None:
         await self._ensure()

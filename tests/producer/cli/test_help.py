@@ -14,6 +14,8 @@ from tests.producer.cli.commands import Here
 from tests.support.embedded import REPOSITORY
 
 HEAVY = {"redis", "pydantic", "pydantic_settings", "jinja2", "arq", "aiosmtplib", "rich.live", "asyncio", "uvloop"}
+NOT_FOR_LOOKING = {"jinja2", "arq", "aiosmtplib", "smtplib", "tenacity", "lxml", "uvloop", "mailspool.lists.reader"}
+"""What only the writing, queueing and sending of mail needs."""
 NAMES = (
     *("demo", "send", "worker", "status", "show", "watch", "retry", "hold", "release", "cancel"),
     *("resolve", "why", "pause", "resume", "relay"),
@@ -21,8 +23,8 @@ NAMES = (
 )
 
 
-def loaded_by(*arguments: str) -> set[str]:
-    """The heavy modules that this command line loads, in a process of its own."""
+def loaded_by(*arguments: str, heavy: set[str] = HEAVY) -> set[str]:
+    """Which of the heavy modules this command line loads, in a process of its own."""
     code = (
         "import json, sys\nfrom mailspool.cli.main import main\n"
         f"main({list(arguments)!r})\nsys.stderr.write(json.dumps(sorted(sys.modules)))"
@@ -30,9 +32,9 @@ def loaded_by(*arguments: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY / "producer", check=True, capture_output=True, text=True
     )
-    modules = set(json.loads(done.stderr[done.stderr.index("[") :]))
+    modules = set(json.loads(done.stderr[done.stderr.rindex("[") :]))
     assert "typer" in modules
-    return modules & HEAVY
+    return modules & heavy
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"]])
@@ -43,6 +45,13 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 def test_the_help_of_a_command_loads_only_what_typer_needs_itself() -> None:
     """Typer makes its choices with pydantic."""
     assert loaded_by("send", "--help") <= {"pydantic"}
+
+
+def test_who_looks_or_stops_loads_nothing_that_only_sending_needs(here: Here) -> None:
+    assert here.send("--to", "ali@example.test").code == 0
+    looks = (["status"], ["status", "last"], ["why"], ["why", "last"], ["relay", "list"], ["show", "last"])
+    for arguments in (*looks, ["hold", "last"], ["pause"], ["cancel", "last", "--yes"]):
+        assert loaded_by(*arguments, heavy=NOT_FOR_LOOKING) == set(), arguments
 
 
 def test_every_command_is_there_in_order() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mailspool import InputError, Message, Spool
-from mailspool.client.rowfeed import CheckReport, RowFeed
+from mailspool.client.receipt import CheckReport
+from mailspool.client.rowfeed import RowFeed
 from mailspool.content.mime import Compiled
 from mailspool.contract.codec import decode_rows
 from mailspool.contract.records import Row, Spec
