@@ -88,7 +88,7 @@ class SpoolFull(MailspoolError):  # noqa: N818
 
 
 class SpoolUnsafe(MailspoolError):  # noqa: N818
-    """This Redis would lose mail (it evicts, forgets, is a cluster or too old)."""
+    """This Redis would lose mail (it evicts, forgets, is a cluster or too old), or something else writes there."""
 
     default_code = "spool_unsafe"
     default_exit = 78

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import cast
 
-from mailspool.contract.codec import decode_outcome
+from mailspool.contract.codec import DecodeError, decode_outcome
 from mailspool.contract.moves import Snapshot
 from mailspool.contract.records import Outcome
 from mailspool.contract.states import NAME_OF, BatchState, Class, State
@@ -39,6 +39,14 @@ def utc(ms: int | str | None) -> datetime | None:
         return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and int(ms) else None
     except (OSError, OverflowError):  # not the same one on every platform
         raise ValueError("a time beyond the calendar") from None
+
+
+def since_when(ms: str | None) -> datetime | None:
+    """The same for what is only told beside something else: None for what is no time."""
+    try:
+        return utc(ms)
+    except ValueError:
+        return None
 
 
 def json_value(value: object) -> object:
@@ -192,6 +200,8 @@ def batch_status(batch: str, seen: Snapshot, sample: Sample | None = None) -> Ba
     queued = total - sum(counts.values())
     stored = fields_["state"]
     done = stored in ("done", "closed", "purging")
+    if stored == "done" and queued > 0:
+        raise DecodeError(f"it is done, and {queued:,} of its messages have come to no end: mailspool verify --repair")
     rate = None if done else _rate(seen, counts, sample)
     waiting_for = None if done else _waiting_for(seen, queued)
     eta_s = round(queued / rate) if rate and queued and not waiting_for else None
@@ -279,7 +289,8 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
         return f"starts {local_time(send_at, seen.now_ms)}"
     if seen.pauses:
         what, since_ms = seen.pauses[0]
-        return f"{PauseStatus(what, None)} since {local_time(since_ms, seen.now_ms)}"
+        since = f" since {local_time(since_ms, seen.now_ms)}" if since_ms else ""
+        return f"{PauseStatus(what, None)}{since}"
     if seen.live_workers == 0:
         class_ = fields_.get("class", "")
         return (
@@ -326,11 +337,11 @@ def local_time(at_ms: int, now_ms: int, form: str = "%H:%M") -> str:
 def route_status(name: str, told: Mapping[str, str]) -> RouteStatus:
     """What the workers tell of a relay; nothing is good news."""
     if since := told.get("paused_at"):
-        return RouteStatus(name, "paused", PAUSED_BY_YOU, None, utc(since))
+        return RouteStatus(name, "paused", PAUSED_BY_YOU, None, since_when(since))
     state = told.get("state", "ok")
     if state == "ok" or told.get("why") == PAUSED_BY_YOU:  # resumed since; its workers say so in a moment
         return RouteStatus(name, "ok", None, None)
-    return RouteStatus(name, state, told.get("why") or None, utc(told.get("until")))
+    return RouteStatus(name, state, told.get("why") or None, since_when(told.get("until")))
 
 
 def route_words(route: RouteStatus, now_ms: int) -> str:

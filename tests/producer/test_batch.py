@@ -134,10 +134,12 @@ async def test_ten_thousand_messages_are_streamed_in_few_round_trips_and_little_
     batch = await queue(spool, 10_000)
     round_trips = 0
 
-    async def counting(link: Link, work: Callable[[], Awaitable[object]], **options: bool) -> object:
+    async def counting(
+        link: Link, work: Callable[[], Awaitable[object]], key: str = "", queues: bool = False
+    ) -> object:
         nonlocal round_trips
         round_trips += 1
-        return await patiently(link, work, **options)
+        return await patiently(link, work, key=key, queues=queues)
 
     monkeypatch.setattr("mailspool.client.connection.patiently", counting)
     tracemalloc.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mailspool.contract.codec import encode_outcome
+from mailspool.contract.codec import DecodeError, encode_outcome
 from mailspool.contract.moves import Snapshot
 from mailspool.contract.records import Outcome
 from mailspool.status import (
@@ -75,7 +75,7 @@ STATES = [
     ({"state": "live", "send_at": NOW - 1}, "active", False),
     ({"state": "held"}, "held", False),
     ({"state": "held", "send_at": NOW + 1}, "held", False),
-    ({"state": "done"}, "done", True),
+    ({"state": "done", "n_sent": 50_000}, "done", True),
     ({"state": "closing", "verdict": "cancelled"}, "cancelled", False),
     ({"state": "closed", "verdict": "cancelled"}, "cancelled", True),
     ({"state": "purging", "verdict": "cancelled"}, "cancelled", True),
@@ -163,7 +163,7 @@ WAITING = [
     ({"n_deferred": 50000}, {"due": NOW + DAY_MS}, "a later try at Tue 24 Nov 20:00:00"),
     ({"n_deferred": 50000}, {"due": NOW}, None),
     ({"n_deferred": 14}, {"due": NOW + 1}, None),
-    ({"state": "done"}, {"workers": 0}, None),
+    ({"state": "done", "n_sent": 50_000}, {"workers": 0}, None),
     ({"state": "closed", "verdict": "expired"}, {"workers": 0}, None),
 ]
 
@@ -356,3 +356,15 @@ def test_snapshots_are_frozen() -> None:
         status.sent = 1  # type: ignore[misc]  # that is the point
     assert {field.name for field in fields(BatchStatus)} == {"class_" if n == "class" else n for n in BATCH_JSON}
     assert json_value((1, "a")) == [1, "a"]
+
+
+def test_done_with_mail_that_has_come_to_no_end_is_no_answer() -> None:
+    with pytest.raises(DecodeError, match="it is done, and 100 of its messages"):
+        batch_status("b1", seen({"state": "done", "n_sent": 49_900}))
+
+
+@pytest.mark.parametrize("since_ms", [0, NOW - 60_000])
+def test_a_pause_of_an_unknown_time(since_ms: int) -> None:
+    words = batch_status("b1", seen(pauses=(("spool", since_ms),))).waiting_for or ""
+    assert words.startswith("the spool is paused by you")
+    assert (" since " in words) == bool(since_ms)

@@ -28,7 +28,7 @@ _BATCH_INDEXES = (
     "later:bulk",
 )
 _OTHERS = frozenset(("workers", "turn", "paused", "suppressed", "events", "loading", "chores", "erase"))
-_PREFIXES = ("totals:", "worker:", "route:", "q:", "flight:", "apart:")
+_PREFIXES = ("totals:", "worker:", "route:", "q:", "flight:", "apart:", "aside:")
 
 
 class Everything:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
+from redis.exceptions import ResponseError
 
 from mailspool import Message, Settings, Spool
+from mailspool.cli.failures import failure_of
 from mailspool.contract.moves import Moves
 from mailspool.contract.states import Class
 from mailspool.errors import ConfigError
@@ -199,6 +201,30 @@ async def test_a_batch_that_cannot_be_read_is_set_aside_by_name(
     told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [line["batch"] for line in told if line["event"] == "batch_set_aside"] == [broken]
     assert not [line for line in told if line["event"] == "bug"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("suppressed", "paused", "workers", "batches", "deadline", "chores"),
+        *("open:bulk", "later:bulk", "flight:bulk"),
+    ],
+)
+async def test_a_broken_key_of_all_ends_a_drain_in_words(
+    make_settings: MakeSettings, capfd: pytest.CaptureFixture[str], key: str
+) -> None:
+    settings = make_settings(relay_url="smtp://127.0.0.1:9", log_level="warning", log_format="json")
+    async with Spool(settings) as spool:
+        connection = await spool.connection()
+        await connection.command("RPUSH", f"{connection.keys.prefix}:{key}", "x")
+        with pytest.raises(ResponseError) as caught:
+            async with asyncio.timeout(10):
+                await process(settings, drain=True).run()
+        await connection.command("FLUSHALL")
+    told = failure_of(caught.value)
+    assert (told.code, told.exit_code) == ("broken_records", 78)
+    assert "mailspool verify" in told.hint
+    assert '"event":"bug"' not in capfd.readouterr().err
 
 
 async def test_a_time_limit(make_settings: MakeSettings) -> None:

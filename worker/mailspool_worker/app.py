@@ -25,6 +25,7 @@ from mailspool.contract.scripts import scripts
 from mailspool.contract.states import CLASSES, VERSIONS_SERVED, Class
 from mailspool.contract.talks import Line, Talk, talk_text
 from mailspool.errors import ConfigError
+from mailspool.redis_server.broken import is_broken
 from mailspool.redis_server.link import Link
 from mailspool.redis_server.tasks import end
 from mailspool.settings import Settings
@@ -238,7 +239,7 @@ class Engine:
             await self._orders.write()
         except (RedisError, OSError) as error:
             if not is_away(error):
-                self.events.bug("orders", error)  # the next second tries again
+                self._not_away("orders", error)
 
     async def _write_down(self) -> None:
         """What may be late: orders, conversations, what bounced, journals of workers that ended without Redis."""
@@ -270,8 +271,8 @@ class Engine:
                 await hset(self.moves.keys.route(name), mapping=mapping)
             except (RedisError, OSError) as error:
                 if not is_away(error):
-                    self.events.bug("publish routes", error)
-                return  # the next second tries again
+                    self._not_away("publish routes", error)
+                return
             self._published[name] = shown
 
     async def _stands(self, route: Route) -> bool:
@@ -282,6 +283,10 @@ class Engine:
             stored = await hget(self.moves.keys.route(name), "url")
             self._same_url[name] = stored is None or stored == route.relay.url_shown.encode()
         return self._same_url[name]
+
+    def _not_away(self, where: str, error: Exception) -> None:
+        """The next second tries again."""
+        (self.events.records_broken if is_broken(error) else self.events.bug)(where, error)
 
     async def _upkeep(self) -> None:
         await upkeep(self.link, self.moves, self.clock, lambda: self._stopping, self.events)

@@ -23,6 +23,7 @@ from redis.exceptions import ResponseError
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.states import Class
+from mailspool.redis_server.broken import is_broken
 from mailspool.redis_server.link import Link
 from mailspool.redis_server.tasks import end
 from mailspool.wake import JOB_NAME, arq_redis, deserialize, serialize
@@ -165,7 +166,7 @@ class ArqSide:
             try:
                 await self._upkeep()
             except Exception as error:  # noqa: BLE001 - upkeep is idempotent, and tried again in a minute
-                self._events.bug("upkeep", error)
+                (self._events.records_broken if is_broken(error) else self._events.bug)("upkeep", error)
 
         # Every Worker knows upkeep: arq deletes a job that its finder does not know.
         slow: list[CronJob] = []

@@ -20,6 +20,7 @@ from mailspool.content.address import identity
 from mailspool.contract.bounced import Bounced, decode_bounced, encode_bounced
 from mailspool.contract.moves import Moves
 from mailspool.contract.records import Outcome
+from mailspool.redis_server.broken import is_broken
 from mailspool.redis_server.link import Link
 from mailspool_worker.classify import Verdict
 from mailspool_worker.events import Events
@@ -91,7 +92,8 @@ class Bounces:
             except (RedisError, OSError) as error:
                 if is_away(error):
                     return
-                self._events.bug("bounces", error)  # broken records of one batch must not stop the others
+                # Broken records of one batch must not stop the others.
+                (self._events.records_broken if is_broken(error) else self._events.bug)("bounces", error)
             else:
                 if answer == "HELD":
                     self._events.breaker(call.batch, call.words)

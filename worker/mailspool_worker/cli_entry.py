@@ -152,6 +152,8 @@ class _Process:
         while not self._signalled.is_set():
             if engine.failed is not None:
                 raise engine.failed
+            if self._drain and engine.feeder.broken is not None:
+                raise engine.feeder.broken  # it would wait for ever
             if self._drain and engine.ticked.is_set():
                 quiet = quiet + 1 if await self._nothing_to_do(engine) else 0
                 if quiet >= _QUIET_LOOKS:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from mailspool.contract.moves import Moves
 from mailspool.contract.records import Outcome
 from mailspool.contract.talks import ATTEMPTS_KEPT, Line, Talk, encode_talk
+from mailspool.redis_server.broken import is_broken
 from mailspool_worker.events import Events
 from mailspool_worker.runs import Item
 from mailspool_worker.steady import is_away
@@ -64,7 +65,7 @@ class Conversations:
             except (RedisError, OSError) as error:
                 self.left_out += len(talks)
                 if not is_away(error):
-                    self._events.bug("conversations", error)
+                    (self._events.records_broken if is_broken(error) else self._events.bug)("conversations", error)
 
     def _enough(self, batch: str) -> None:
         if len(self._full) >= _FULL_KNOWN:

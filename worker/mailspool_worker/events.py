@@ -22,6 +22,7 @@ _CODE = 4
 """Characters of the reply code and its space: never masked."""
 _ASIDE_KNOWN = 1_000
 """Batches that were told to be broken: once each, as long as they are so few."""
+_AGAIN_S = 60.0
 _TOLD_BY = 3
 """A shorter local part is also a piece of other words, and tells nobody."""
 
@@ -57,6 +58,7 @@ class Events:
         self._lines = lines
         self._away: set[str] = set()
         self._aside: set[str] = set()
+        self._told_again_s: dict[str, float] = {}
         self._away_since_s = 0.0
         self._reads_outcomes = logger is not None and logger.is_enabled_for(logging.INFO)
 
@@ -236,6 +238,13 @@ class Events:
     def clock_jumped(self) -> None:
         if self._log is not None:
             self._log.warning("clock_jumped")
+
+    def records_broken(self, where: str, error: BaseException) -> None:
+        """A key that all batches share holds something else; tried again each second, and told once a minute."""
+        if self._log is None or boot_s() < self._told_again_s.get(where, 0.0):
+            return
+        self._told_again_s[where] = boot_s() + _AGAIN_S
+        self._log.error("records_broken", where=where, why=str(error)[:200], fix="mailspool verify")
 
     def bug(self, where: str, error: BaseException) -> None:
         """An exception that nobody expected: its type and place, not its text (which may hold a body)."""

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Arg, Moves
 from mailspool.contract.states import FEED_GRACE_MS, LEASE_MS, RENEW_EVERY_S, Class
+from mailspool.redis_server.broken import is_broken
 from mailspool.redis_server.link import Link
 from mailspool.redis_server.tasks import end
 from mailspool.wake import Waker
@@ -62,6 +63,8 @@ class Feeder:
         self._rewinds = clock.set_back
         self._rewind_again = False
         self._last_tick_s: float | None = None
+        self.broken: Exception | None = None
+        """Why the last tick could not feed: a key that all batches share holds something else."""
 
     # -- feeding
 
@@ -141,6 +144,7 @@ class Feeder:
                 await self._survive("tick", error)
             else:
                 ticked.set()
+                self.broken = None
             await asyncio.sleep(TICK_S)
 
     async def run_renewals(self, renew: Callable[[], Awaitable[None]]) -> None:
@@ -155,6 +159,9 @@ class Feeder:
         if is_away(error):
             self._events.redis_away(type(error).__name__)
             await self._link.recover(None)
+        elif is_broken(error):
+            self.broken = error if where == "tick" else self.broken
+            self._events.records_broken(where, error)
         else:
             self._events.bug(where, error)
 

@@ -15,6 +15,7 @@ from typing import Final, cast
 from redis.exceptions import ResponseError
 
 from mailspool.contract.keys import Keys
+from mailspool.redis_server.broken import broken
 from mailspool.redis_server.link import Link
 from mailspool_worker.bounces import Bounces
 from mailspool_worker.clock import RedisClock
@@ -43,9 +44,13 @@ class Orders:
         for route in self._routes:
             pipeline.hgetall(self._keys.route(route.relay.name))
         suppressed, paused, *told = await pipeline.execute(raise_on_error=False)
-        for answer in (suppressed, paused, *(one for one in told if not isinstance(one, ResponseError))):
+        for key, answer in (
+            (self._keys.suppressed, suppressed),
+            (self._keys.paused, paused),
+            *(("", one) for one in told if not isinstance(one, ResponseError)),
+        ):
             if isinstance(answer, Exception):
-                raise answer
+                raise broken(answer, self._link.name, key) or answer
         self._bounces.any_suppressed = bool(suppressed)
         woken = False
         for route, shared, fields in zip(self._routes, self._shared, map(_texts, told), strict=True):

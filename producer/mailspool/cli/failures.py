@@ -80,6 +80,8 @@ def failure_of(error: BaseException, data_dir: Path | None = None) -> Failure:
         return Failure("no_room", f"there is no room left: {_named(error)}.", "", NO_ROOM)
     if _is_outage(error):
         return Failure("spool_unavailable", "the connection to Redis was lost.", "", UNAVAILABLE)
+    if (broken := _broken(error, data_dir)) is not None:
+        return Failure(broken.code, broken.message, broken.hint, broken.exit_code)
     return _bug(error, data_dir)
 
 
@@ -119,6 +121,15 @@ def _is_outage(error: BaseException) -> bool:
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
     return isinstance(error, RedisConnectionError | RedisTimeoutError)
+
+
+def _broken(error: BaseException, data_dir: Path | None) -> MailspoolError | None:
+    """redis-py's words for a key that holds something else, out of a worker's start."""
+    if "redis" not in sys.modules or not isinstance(error, Exception):
+        return None
+    from mailspool.redis_server.broken import broken
+
+    return broken(error, "this spool")
 
 
 def _bug(error: BaseException, data_dir: Path | None) -> Failure:

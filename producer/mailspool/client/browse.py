@@ -19,6 +19,7 @@ from mailspool.content.messageids import MessageIds
 from mailspool.contract.codec import DecodeError, decode_rows, decode_spec
 from mailspool.contract.states import CHUNK_SIZE, CLASSES, WORKER_ALIVE_MS, Class, OnUncertain
 from mailspool.errors import InputError, MailspoolError, NotFound, SpoolUnsafe
+from mailspool.redis_server.broken import BrokenRecords
 from mailspool.status import (
     BatchStatus,
     MessageStatus,
@@ -28,6 +29,7 @@ from mailspool.status import (
     batch_status,
     message_status,
     route_status,
+    since_when,
     utc,
 )
 
@@ -39,6 +41,7 @@ _OLDEST_AMONG = 50
 _LAST_OF = "last:"
 _LAST_AMONG = 5_000
 """Batches whose class is asked for, in one round trip."""
+_VERIFY = "`mailspool verify` tells what is broken"
 _TIME = re.compile(rb"\d{1,13}")
 """Milliseconds up to the year 2286."""
 
@@ -53,7 +56,8 @@ class Chunk(NamedTuple):
 async def find_batch(connection: Connection, ref: str) -> Receipt:
     """The batch behind an id, a unique prefix of at least 4 characters, "key:<key>", "last" or "last:<class>"."""
     batch = await _find_id(connection, ref)
-    found = await connection.command("HMGET", connection.keys.batch(batch), "class", "name", "key")
+    with reading(connection, batch):
+        found = await connection.command("HMGET", connection.keys.batch(batch), "class", "name", "key")
     class_, name, key = (value.decode(errors="replace") if value else "" for value in cast("list[bytes | None]", found))
     if not class_:  # purged this very moment
         raise no_batch(connection, ref)
@@ -152,15 +156,21 @@ def reading(connection: Connection, batch: str) -> Iterator[None]:
     """What is no record of ours (somebody else wrote there) is told in words, as NotFound."""
     try:
         yield
+    except BrokenRecords as error:
+        raise _unreadable(connection, batch, error) from error
     except MailspoolError:  # some of its classes are ValueErrors, too
         raise
     except (ResponseError, ValueError, KeyError, OverflowError) as error:  # a DecodeError is a ValueError
-        raise NotFound(
-            f"batch {batch} in {connection.link.name} cannot be read: it is a later release's, or something else has "
-            "written there.",
-            hint=str(error) if isinstance(error, DecodeError) else type(error).__name__,
-            code="unreadable_batch",
-        ) from error
+        raise _unreadable(connection, batch, error) from error
+
+
+def _unreadable(connection: Connection, batch: str, error: Exception) -> NotFound:
+    return NotFound(
+        f"batch {batch} in {connection.link.name} cannot be read: it is a later release's, or something else has "
+        "written there.",
+        hint=str(error) if isinstance(error, DecodeError) else _VERIFY,
+        code="unreadable_batch",
+    )
 
 
 async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
@@ -194,7 +204,7 @@ async def spool_status(connection: Connection, limit: int = 20) -> SpoolStatus:
 async def pauses(connection: Connection) -> tuple[PauseStatus, ...]:
     """What a person has paused: the whole spool, a class."""
     told = await connection.fields(connection.keys.paused)
-    return tuple(PauseStatus(what, utc(told[what])) for what in ("spool", *CLASSES) if told.get(what, "").isdecimal())
+    return tuple(PauseStatus(what, since_when(told[what])) for what in ("spool", *CLASSES) if what in told)
 
 
 async def readable(connection: Connection, limit: int) -> AsyncIterator[BatchStatus]:

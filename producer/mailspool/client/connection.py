@@ -2,7 +2,8 @@
 
 Made by Spool, used by Batch and Upload. A producer waits for Redis 5 s and then says so; every move may be sent twice,
 so a short outage is not seen at all. What redis-py raises becomes SpoolUnavailable (`acknowledged` is None if the move
-that queues mail may have been carried out), SpoolFull (no memory, a full disk) or ConfigError (this user may not).
+that queues mail may have been carried out), SpoolFull (no memory, a full disk), ConfigError (this user may not) or
+BrokenRecords (something else has written there), which is a ResponseError, too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mailspool.contract.moves import Answer, Arg, Moves, RedisCaller
 from mailspool.contract.scripts import Script
 from mailspool.contract.states import FEED_GRACE_MS, Class
 from mailspool.errors import ConfigError, MailspoolError, SpoolFull, SpoolUnavailable
+from mailspool.redis_server.broken import broken
 from mailspool.redis_server.link import Link
 from mailspool.settings import Settings
 
@@ -42,7 +44,7 @@ _FORBIDDEN_IN_A_SCRIPT = ("ACL failure in script", "can't run this command", "ca
 _AWAY = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 
 
-async def patiently(link: Link, work: Callable[[], Awaitable[T]], *, queues: bool = False) -> T:
+async def patiently(link: Link, work: Callable[[], Awaitable[T]], *, queues: bool = False, key: str = "") -> T:
     """`work` once more after each outage of at most PATIENCE_S. It must be something that may be done twice."""
     may_be_done = False
     for attempt in range(_ATTEMPTS):
@@ -59,7 +61,7 @@ async def patiently(link: Link, work: Callable[[], Awaitable[T]], *, queues: boo
             if refusal is not None:
                 raise refusal from None
             if not _is_away(error):
-                raise
+                raise broken(error, link.name, key) or error from None
             cause = error
         try:
             await link.recover(PATIENCE_S)
@@ -150,7 +152,7 @@ class Connection:
         Answers come as redis-py shapes them (HGETALL a dict, SMEMBERS a set, TIME a tuple).
         """
         execute = cast("Callable[..., Awaitable[object]]", self.link.redis.execute_command)
-        return await patiently(self.link, lambda: execute(*words))
+        return await patiently(self.link, lambda: execute(*words), key=_text(words[1]) if len(words) > 1 else "")
 
     async def commands(self, many: Sequence[Sequence[Arg]], *, broken: bool = False) -> list[object]:
         """Several reads in one round trip. `broken`: a key that holds something else answers None, not for all."""
@@ -226,6 +228,10 @@ class Connection:
         if self._waker is not None:
             await self._waker.close()
         await self.link.close()
+
+
+def _text(word: Arg) -> str:
+    return word.decode("utf-8", "backslashreplace") if isinstance(word, bytes) else str(word)
 
 
 def as_fields(answer: object) -> dict[str, str]:

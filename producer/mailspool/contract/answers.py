@@ -5,10 +5,13 @@ Called by moves.py, which hands these names on. `Answer` is what redis-py gives:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 Answer = object
+_TIME_DIGITS = 13
+"""Milliseconds up to the year 2286."""
 
 
 class Begun(NamedTuple):
@@ -95,7 +98,7 @@ class Snapshot(NamedTuple):
     next_due_ms: int | None = None
     """The first that is still to come: a later try, where `earliest_due_ms` is over already."""
     pauses: tuple[tuple[str, int], ...] = ()
-    """`spool` or the batch's class -> since when, of what a person has paused."""
+    """`spool` or the batch's class -> since when (0: nobody knows), of what a person has paused."""
     all_workers: int = 0
     """Those of other classes, too."""
 
@@ -123,6 +126,17 @@ def words(answer: Answer) -> str:
 def set_aside(flat: Sequence[Answer]) -> Aside:
     told = [words(item) for item in flat]
     return tuple(zip(told[::2], told[1::2], strict=True))
+
+
+def moment(answer: Answer) -> int | None:
+    """A zset's score as a time; None for nothing, and for what never comes or has always been."""
+    at_ms = 0.0 if answer is None else float(text(answer))
+    return round(at_ms) if answer is not None and math.isfinite(at_ms) else None
+
+
+def digits(told: str) -> int:
+    """0 for what is no time of ours."""
+    return int(told) if told.isascii() and told.isdigit() and len(told) <= _TIME_DIGITS else 0
 
 
 def number(answer: Answer) -> int:

@@ -7,7 +7,7 @@ modes write, and may be sent twice. Raises redis-py's errors, and ValueError whe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast
 
 from mailspool.contract.keys import Keys
 from mailspool.contract.moves import Answer, Arg, Caller
@@ -16,6 +16,8 @@ from mailspool.contract.states import Class
 
 OwnersMode = Literal["tell", "delete", "ids"]
 StraysMode = Literal["tell", "delete"]
+NEVER: Final = 1 << 53
+"""A score that is beyond every time (`inf`), and below (`-inf`)."""
 
 
 class Fold(NamedTuple):
@@ -114,7 +116,13 @@ def _text(answer: Answer) -> str:
 
 
 def _int(answer: Answer) -> int:
-    return round(float(cast("bytes | int", answer)))
+    found = float(cast("bytes | int", answer))
+    return round(max(-NEVER, min(found, NEVER))) if found == found else 0
+
+
+def _whole(told: str) -> int:
+    """0 for what is no whole number."""
+    return int(told) if told.removeprefix("-").isdecimal() else 0
 
 
 def _maybe_int(answer: Answer) -> int | None:
@@ -219,6 +227,6 @@ class Inspection:
             return None
         totals, sums = answer
         return Tally(
-            {field: int(n) for field, n in _pairs(totals).items()},
-            {field: int(n) for field, n in _pairs(sums).items()},
+            {field: _whole(n) for field, n in _pairs(totals).items()},
+            {field: _whole(n) for field, n in _pairs(sums).items()},
         )

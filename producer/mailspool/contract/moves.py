@@ -28,7 +28,9 @@ from mailspool.contract.answers import (
     Sent1,
     Snapshot,
     Swept,
+    digits,
     listed,
+    moment,
     number,
     pairs,
     set_aside,
@@ -218,13 +220,13 @@ class Moves:
         return Snapshot(
             number(now),
             pairs(batch),
-            None if due is None else round(float(text(due))),
+            moment(due),
             bool(able),
             number(workers),
             bool(listed(pauses)),
             {text(name): pairs(hash_) for name, hash_ in zip(routes[::2], routes[1::2], strict=True)},
-            None if coming is None else round(float(text(coming))),
-            tuple((what, int(since)) for what, since in pairs(pauses).items()),
+            moment(coming),
+            tuple((what, digits(since)) for what, since in pairs(pauses).items()),
             number(alive),
         )
 

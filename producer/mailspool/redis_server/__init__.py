@@ -2,6 +2,7 @@
 
 link.py      one process' way to its Redis: connect by settings, judge, wait out an outage (what everybody else uses)
 address.py   a redis:// URL, taken apart; its name for people
+broken.py    a key of ours holds something else: in words
 safety.py    may this Redis carry mail, and is there room?
 embedded.py  the embedded server: start, adopt, leave
 folder.py    is this folder fit for it?

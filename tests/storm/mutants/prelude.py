@@ -10,8 +10,8 @@ FAULTS = tuple(
     for name, old, new in (
         (
             "class totals forgotten",
-            "call('HINCRBY', P..'totals:'..class(), field, by) end",
-            "if field ~= 'n_failed' then call('HINCRBY', P..'totals:'..class(), field, by) end end",
+            "local done = redis.pcall('HINCRBY', totals, field, by)",
+            "local done = field == 'n_failed' or redis.pcall('HINCRBY', totals, field, by)",
         ),
         ("a closed batch counts twice", "if FINAL[new] then add('n_'..verdict, -1) end", ""),
         ("cancelled batch takes rows", "if s == 'closing' or s == 'closed' then return get('verdict') end", ""),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mailspool.client.verify.report import Fault
-from mailspool.contract.inspection import BatchFacts, ChunkFacts, Fold
+from mailspool.contract.inspection import NEVER, BatchFacts, ChunkFacts, Fold
 
 ALIVE: Final = frozenset(("live", "held"))
 AT_REST: Final = frozenset(("done", "closed"))
@@ -60,6 +60,8 @@ def _placed(batch: str, state: str, chunk: ChunkFacts, where: str) -> Iterator[F
             yield Fault("stranded_chunk", batch, where, f"{open_} messages are neither due nor running nor finished")
         if chunk.due_ms is not None and run is not None:
             yield Fault("two_places", batch, where, "is due and in somebody's hands at once")
+        if chunk.due_ms is not None and abs(chunk.due_ms) >= NEVER:
+            yield Fault("never_due", batch, where, "is due at no time that comes")
         if chunk.late:
             yield Fault("late_try", batch, where, f"{chunk.late} next tries lie past the deadline")
     leases = (chunk.flight_ms is not None) + (chunk.apart_ms is not None)

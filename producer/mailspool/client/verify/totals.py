@@ -44,6 +44,7 @@ class Totals:
     async def run(self) -> None:
         for class_ in CLASSES:
             try:
+                await self._no_numbers(class_)
                 drift = await self._sure(class_)
             except ResponseError:
                 words = f"the totals of {class_} mail cannot be read: something else has written there"
@@ -58,6 +59,17 @@ class Totals:
             )
             if self._repair:
                 await self._take_off(class_, drift)
+
+    async def _no_numbers(self, class_: Class) -> None:
+        """What somebody else has written counts as 0; the moves write over it, too."""
+        key = self._connection.keys.totals(class_)
+        for name, told in (await self._connection.fields(key)).items():
+            if name in FIELDS and not told.removeprefix("-").isdecimal():
+                word = name.removeprefix("n_")
+                words = f"the total of {class_} {word} mails is no number"
+                self._findings.add([Fault("class_total", None, f"{class_} {word}", words)])
+                if self._repair:
+                    await self._connection.command("HSET", key, name, 0)
 
     async def _sure(self, class_: Class) -> Mapping[str, int] | None:
         """What each total stands above the sum; None where it cannot be told."""

@@ -5,7 +5,7 @@ local k, gen, token = ARGV[3], ARGV[4], ARGV[5]
 local function lease()
   local current, mine = call('HGET', RUN, k), 'run:'..gen..':'..token
   if not current then return {'NO', 'notfed'} end
-  of_class(b, class() or error('its record has no class', 0))
+  of_class(b, class() or error('its record has no class', 0)); readable(k)
   if current ~= mine then
     if current ~= 'fed:'..gen then return {'NO', 'busy'} end
     local s = state()

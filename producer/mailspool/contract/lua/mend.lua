@@ -35,7 +35,9 @@ for j = 3, #ARGV do
     else
       drop(k)
       if open and s == 'done' then wake() end
-      if open and s ~= 'closing' and s ~= 'closed' and not call('ZSCORE', DUE, k) then rest(k) end
+      local due = tonumber(call('ZSCORE', DUE, k) or nil)
+      local never = due and (due == 1 / 0 or due == -1 / 0)
+      if open and s ~= 'closing' and s ~= 'closed' and (not due or never) then rest(k) end
     end
   end
 end

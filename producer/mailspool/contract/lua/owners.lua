@@ -7,6 +7,12 @@ local OF_CLASS = {flight = 1, apart = 1, aside = 1, open = 1, later = 1, totals 
 local NAMED = {worker = 1, route = 1, q = 1}
 local SINGLE = {deadline = 1, retire = 1, batches = 1, ids = 1, loading = 1, workers = 1, paused = 1, turn = 1,
   suppressed = 1, suspects = 1, events = 1, erase = 1, chores = 1}
+local TYPE = {batch = 'hash', spec = 'string', due = 'zset', run = 'hash', rows = 'hash', lost = 'hash', odd = 'set',
+  uploads = 'hash', blobs = 'set', talk = 'hash', flight = 'zset', apart = 'zset', aside = 'zset', open = 'zset',
+  later = 'zset', totals = 'hash', worker = 'hash', route = 'hash', q = 'zset', deadline = 'zset', retire = 'zset',
+  batches = 'zset', ids = 'zset', loading = 'zset', workers = 'zset', paused = 'hash', turn = 'string',
+  suppressed = 'hash', suspects = 'hash', erase = 'set', chores = 'hash', chunk = 'string', out = 'hash',
+  upload = 'hash', key = 'string'}
 local function there(batch) return call('EXISTS', P..'batch:'..batch) == 1 end
 local under_way
 local function uploads_of(batch)
@@ -50,6 +56,8 @@ local function why(name)
   local kind, rest = name:sub(#P + 1):match('^([^:]+):?(.*)$')
   local of, k = rest:match('^([^:]+):(.+)$')
   local owned
+  local is, expected = call('TYPE', name).ok, kind == 'ids' and rest ~= '' and 'set' or TYPE[kind]
+  if expected and is ~= expected and is ~= 'none' then return 'broken' end
   if kind == 'batch' then
     local s = call('HGET', P..'batch:'..rest, 'state')
     if not s then return 'broken' end

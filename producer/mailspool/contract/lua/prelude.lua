@@ -27,7 +27,14 @@ local function when(outcome) return tonumber(outcome:sub(2, 14)) or 0 end     --
 local function deferred_until(at_ms, rest) return string.format('d%013.0f', at_ms)..rest end
 
 local function bump(field, by)                        -- the only place that changes a counter: batch and class together
-  if by ~= 0 then call('HINCRBY', B, field, by); call('HINCRBY', P..'totals:'..class(), field, by) end
+  if by == 0 then return end
+  call('HINCRBY', B, field, by)
+  local totals = P..'totals:'..class()
+  local done = redis.pcall('HINCRBY', totals, field, by)
+  if type(done) ~= 'table' then return end
+  -- Somebody else has written there. The mail need not wait for it: verify finds what the totals differ by.
+  if done.err:find('integer', 1, true) or done.err:find('overflow', 1, true) then call('HSET', totals, field, by)
+  elseif not done.err:find('WRONGTYPE', 1, true) then error(done.err, 0) end
 end
 -- What one outcome does to the accounts. A closed batch counts all that is not final under its verdict.
 local function count(into, old, new, verdict)
@@ -235,6 +242,10 @@ local function drop(k)
   call('HDEL', RUN, k)
   local member = b..':'..k
   call('ZREM', P..'flight:'..class(), member); call('ZREM', P..'apart:'..class(), member)
+end
+-- Before a run is taken away: whatever cannot be read is found here, while nothing has changed.
+local function readable(k)
+  call('HLEN', outcomes(k)); call('ZCARD', DUE); call('HGET', ROWS, k); call('HGET', LOST, k); call('SCARD', P..'odd:'..b)
 end
 -- A chunk without a run is waiting or finished: decided from what is written, not from what a worker remembers.
 -- Next tries are gathered: due is the latest one within min(60 s, a tenth of the time to the earliest), never before

@@ -3,6 +3,7 @@
 local k, token, why, whole_batch = ARGV[3], ARGV[4], ARGV[6], ARGV[7] == 'batch'
 local later = now + math.min(tonumber(ARGV[5]), @later_limit_ms@)
 if call('HGET', RUN, k) ~= 'run:'..token then return 'LOST' end
+readable(k)
 drop(k); unclaim(k, 'u')
 if why == '' then call('HDEL', LOST, k) end               -- a run that is put off has shown nothing about its chunk
 if why ~= '' and whole_batch and get('state') ~= 'closing' then

@@ -28,6 +28,7 @@ for _, zset in ipairs{P..'flight:'..c, P..'apart:'..c} do
         and call('EXISTS', 'arq:in-progress:'..id) == 0 and served() then
         call('ZADD', zset, now + @feed_grace_ms@, member)
       else
+        readable(k)
         call('ZREM', ours, id); call('ZREM', queue, id); call('DEL', 'arq:job:'..id, 'arq:in-progress:'..id, 'arq:retry:'..id)
         drop(k); freed = freed + 1
         local lost = tonumber(call('HGET', LOST, k) or 0)
