@@ -112,7 +112,7 @@ DISASTERS = (
         "maxmemory: producers are refused in words, workers drain what was acknowledged, then everything goes out",
         space.memory_full,
         Size(1_400, lease_s=3.0, pace=1_000, rows=10),
-        Size(14_000, pace=1_000, rows=10),
+        Size(14_000, pace=1_000, rows=10, drain_s=300.0),
     ),
     Disaster(
         "receiver-restarts",

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
 from types import NoneType
 from typing import NamedTuple, cast
@@ -43,6 +44,7 @@ _KEYWORDS = frozenset(
 )
 """Words of Jinja's own that stand between names."""
 _NAMES_SHOWN = 12
+_REMEMBER_CHARS = 262_144
 _MOST_TAGS = 5_000
 _MOST_TOKENS = 30_000
 """Of one field: compiling these takes up to five seconds, and every worker does it."""
@@ -165,13 +167,27 @@ class Templates:
 
 
 def _parse(field: Field) -> nodes.Template:
+    """The tree of a field that can be compiled; a batch asks for it several times, and is checked once."""
+    if len(field.source) <= _REMEMBER_CHARS:
+        _check_once(field)
+    else:
+        _check(field)
+    return _ENV.parse(field.source)
+
+
+@lru_cache(maxsize=16)
+def _check_once(field: Field) -> None:
+    _check(field)
+
+
+def _check(field: Field) -> None:
+    """Raises InputError for a template that cannot be rendered, whatever the row."""
     _refuse_nul(field, field.source)
     try:
         _refuse_long(field)
         tree = _ENV.parse(field.source)
         _refuse_foreign(field, tree)
-        _ENV.compile(counted(tree), defer_init=True)  # finds what parsing alone does not, while the field is known
-        return _ENV.parse(field.source)  # compiling may leave its marks in a tree
+        _ENV.compile(counted(tree), defer_init=True)  # finds what parsing alone does not; it leaves marks in the tree
     except TemplateSyntaxError as error:
         what = error.message or "it cannot be read"
         if tag := not_closed(field.source, error.lineno):
