@@ -28,6 +28,11 @@ def start_worker(waiting_for: str | None) -> str:
     return command.removesuffix(" starts one") if start.startswith(f"{NO_WORKER} for ") else ""
 
 
+def no_worker_for(class_: str) -> str:
+    """What mail of a class waits for where workers run, and all of them serve others."""
+    return f"{NO_WORKER} for {class_} mail: {_WORKER} --class {class_} starts one"
+
+
 PAUSED_BY_YOU = "paused by you"
 """The `why` of a relay that a person has paused."""
 _FINAL_COUNTERS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
@@ -293,9 +298,7 @@ def _waiting_for(seen: Snapshot, queued: int) -> str | None:
         return f"{PauseStatus(what, None)}{since}"
     if seen.live_workers == 0:
         class_ = fields_.get("class", "")
-        return (
-            f"{NO_WORKER} for {class_} mail: {_WORKER} --class {class_} starts one" if seen.all_workers else NO_WORKER
-        )
+        return no_worker_for(class_) if seen.all_workers else NO_WORKER
     if not seen.able_to_serve:
         relay = fields_.get("relay")
         return f"no running worker has the relay {relay}" if relay else "no running worker reads this batch's format"

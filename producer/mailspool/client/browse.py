@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from redis.exceptions import ResponseError
@@ -217,8 +217,13 @@ async def readable(connection: Connection, limit: int) -> AsyncIterator[BatchSta
 
 async def totals(connection: Connection, classes: Sequence[Class] = CLASSES) -> dict[str, int]:
     """A claimed message counts as queued."""
+    return sums(await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in classes]))
+
+
+def sums(answers: Iterable[object]) -> dict[str, int]:
+    """The counters of classes, together."""
     found = {"total": 0, "n_deferred": 0, "n_uncertain": 0, "ended": 0}
-    for answer in await connection.commands([("HGETALL", connection.keys.totals(class_)) for class_ in classes]):
+    for answer in answers:
         for name, number in as_fields(answer).items():
             if name != "n_claimed":
                 found[name if name in found else "ended"] += int(number) if number.removeprefix("-").isdecimal() else 0

@@ -85,6 +85,20 @@ async def test_what_the_workers_say(spool: Spool, hand: Hand) -> None:
     assert (await checks(spool.settings))["records"].level == "warn", "one of two"
 
 
+async def test_workers_of_another_class_alone(spool: Spool, hand: Hand) -> None:
+    await hand.moves.beat("bulky", {"versions": "1", "relays": "main", "slots:transactional": 0, "slots:bulk": 1})
+    idle = (await checks(spool.settings))["worker"]
+    assert (idle.level, idle.fix) == ("warn", "mailspool worker --class transactional")
+    assert idle.detail.endswith(", none for transactional mail")
+    await spool.send(Message(from_="a@x.test", to="b@x.test", subject="x", text="x"))
+    found = (await checks(spool.settings))["worker"]
+    assert (found.level, found.fix) == ("FAIL", "mailspool worker --class transactional")
+    assert found.detail.endswith(", none for transactional mail (1 transactional waiting)")
+    why = await spool.why()
+    assert str(why) == "No worker is running for transactional mail, so none of it leaves."
+    assert (why.do, why.causes[0].mails) == (("mailspool worker --class transactional",), 1)
+
+
 async def test_a_login_that_is_refused_and_its_secret(settings: Settings) -> None:
     options = ReceiverOptions(user="me", password="swordfish")
     async with Receiver(options=options) as receiver:

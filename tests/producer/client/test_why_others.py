@@ -189,6 +189,16 @@ def test_the_spool_tells_batches_of_a_class_that_nobody_serves() -> None:
     why = spool(batches=(live("t", {}, {"live_workers": 0, "all_workers": 1}),), live=1, queued=50_000)
     assert str(why) == "b-t (t): no worker is running for bulk mail."
     assert why.do == ("mailspool worker --class bulk",)
+    why = spool(
+        batches=tuple(live(name, {}, {"live_workers": 0, "all_workers": 1}) for name in "tuv"),
+        live=40,
+        queued=50_000,
+        unserved={"bulk": 50_000},
+    )
+    assert str(why).splitlines() == [
+        "No worker is running for bulk mail, so none of it leaves.",
+        "Looked at 3 of 40 live batches: those that expire first.",
+    ]
 
 
 def test_the_spool_tells_relays_and_later_tries() -> None:

@@ -16,10 +16,11 @@ from typing import Final, NamedTuple, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from mailspool.client.browse import sums
 from mailspool.client.connection import as_fields
 from mailspool.client.doctor.report import Check, failed
 from mailspool.contract.keys import Keys
-from mailspool.contract.states import CLASSES, RECORD_VERSION, WORKER_ALIVE_MS
+from mailspool.contract.states import CLASSES, RECORD_VERSION, WORKER_ALIVE_MS, Class
 from mailspool.errors import MailspoolError, SpoolUnavailable, SpoolUnsafe
 from mailspool.redis_server import pool as pools
 from mailspool.redis_server.address import parse_redis_url
@@ -66,6 +67,8 @@ class WorkerSeen(NamedTuple):
     pid: str
     versions: frozenset[str]
     relays: tuple[str, ...]
+    classes: frozenset[str] = frozenset(CLASSES)
+    """Those of which it takes mail."""
 
 
 class SpoolSeen(NamedTuple):
@@ -128,7 +131,10 @@ async def _look(redis: Redis, link: Link, settings: Settings) -> SpoolSeen:
         return SpoolSeen(checks)
     keys = Keys(settings.key_prefix)
     workers = await _workers(redis, keys)
-    checks += [of_workers(workers), *of_records(workers, await _waiting_versions(redis, keys))]
+    checks += [
+        of_workers(workers, await _waiting(redis, keys)),
+        *of_records(workers, await _waiting_versions(redis, keys)),
+    ]
     checks += await _paused(redis, keys)
     relays = tuple(dict.fromkeys(name for worker in workers for name in worker.relays if name))
     checks += [check for name in relays for check in of_route(name, await _fields(redis, keys.route(name)))]
@@ -214,12 +220,21 @@ def of_clock(offset_s: float) -> Check:
     return Check("clock", True, words, "set one of the two: timedatectl set-ntp true")
 
 
-def of_workers(workers: list[WorkerSeen]) -> Check:
+def of_workers(workers: list[WorkerSeen], waiting: Mapping[Class, int]) -> Check:
+    """`waiting`: mails of each class; of one that no worker serves they would wait for ever."""
     if not workers:
         return Check("worker", False, "none running", "mailspool worker")
     shown = ", ".join(f"{worker.host} pid {worker.pid} ({', '.join(worker.relays)})" for worker in workers[:5])
     more = f" and {len(workers) - 5} more" if len(workers) > 5 else ""
-    return Check("worker", True, f"{len(workers)} running: {shown}{more}")
+    words = f"{len(workers)} running: {shown}{more}"
+    unserved = [class_ for class_ in CLASSES if not any(class_ in worker.classes for worker in workers)]
+    if not unserved:
+        return Check("worker", True, words)
+    mails = [f"{waiting[class_]:,} {class_}" for class_ in unserved if waiting.get(class_)]
+    words = f"{words}, none for {' and '.join(unserved)} mail"
+    if mails:
+        words += f" ({' and '.join(mails)} waiting)"
+    return Check("worker", not mails, words, f"mailspool worker --class {unserved[0]}")
 
 
 def of_records(workers: list[WorkerSeen], waiting: set[str]) -> list[Check]:
@@ -293,8 +308,15 @@ async def _workers(redis: Redis, keys: Keys) -> list[WorkerSeen]:
         told = await _fields(redis, keys.worker(name))
         if told:
             versions, relays = frozenset(told.get("versions", "").split(",")), tuple(told.get("relays", "").split(","))
-            found.append(WorkerSeen(told.get("host", "?"), told.get("pid", "?"), versions, relays))
+            classes = frozenset(class_ for class_ in CLASSES if told.get(f"slots:{class_}", "0") != "0")
+            found.append(WorkerSeen(told.get("host", "?"), told.get("pid", "?"), versions, relays, classes))
     return found
+
+
+async def _waiting(redis: Redis, keys: Keys) -> dict[Class, int]:
+    """Mails of each class that have not come to an end, without those that a person must decide about."""
+    counted = {class_: sums([await _ask(redis, "HGETALL", keys.totals(class_))]) for class_ in CLASSES}
+    return {class_: each["total"] - each["ended"] - each["n_uncertain"] for class_, each in counted.items()}
 
 
 async def _waiting_versions(redis: Redis, keys: Keys) -> set[str]:

@@ -169,6 +169,8 @@ class SpoolFacts:
     queued: int
     deferred: int
     uncertain: int
+    unserved: Mapping[str, int] = field(default_factory=dict)
+    """Class -> its mails that wait, where workers run and none of them serves it."""
     rated: frozenset[str] = frozenset()
     """Of those batches: whose relay's rate is used up."""
     doubtful: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from mailspool.client.why.batches import UNCERTAIN_WORDS, relay_cause, reply_cau
 from mailspool.client.why.facts import DomainFacts, HeldSender, ReplyGroup, SpoolFacts
 from mailspool.client.why.report import Cause, Why, counted, earliest, moment, ms_of, subject, verb, when
 from mailspool.contract.states import DEFERRED, FAILED, UNCERTAIN
-from mailspool.status import NO_WORKER, BatchStatus, PauseStatus, start_worker, utc
+from mailspool.status import NO_WORKER, BatchStatus, PauseStatus, no_worker_for, start_worker, utc
 
 _GROUPS_SHOWN = 10
 
@@ -102,6 +102,10 @@ def of_spool(facts: SpoolFacts) -> Why:
     causes = [pause_cause(pause, now_ms) for pause in facts.pauses]
     if not facts.workers and waiting:
         causes.append(Cause("no_worker", "No worker is running, so nothing leaves.", waiting, do="mailspool worker"))
+    for class_, mails in facts.unserved.items():
+        why = no_worker_for(class_)
+        words = f"{why.partition(': ')[0]}, so none of it leaves."
+        causes.append(Cause("no_worker", words[:1].upper() + words[1:], mails, do=start_worker(why)))
     closed = [relay for relay in facts.relays if relay.state not in ("ok", UNSERVED)]
     others = any(relay.state == "ok" and relay.workers for relay in facts.relays)
     for relay in closed:
@@ -132,7 +136,8 @@ def _of_its_own(batch: BatchStatus, facts: SpoolFacts, closed: frozenset[str]) -
     """What only this batch waits for; nothing for what the spool says of itself above."""
     why, now_ms, rated = batch.waiting_for or "", facts.now_ms, batch.id in facts.rated
     of_a_relay = why.startswith("relay ") and why.split()[1] in closed
-    if why == NO_WORKER or " is paused by you" in why or of_a_relay:
+    unserved = why == NO_WORKER or (batch.class_ in facts.unserved and start_worker(why))
+    if unserved or " is paused by you" in why or of_a_relay:
         why = ""
     if not why and not batch.deferred and not rated:
         return None

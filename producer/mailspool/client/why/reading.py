@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from mailspool.client import browse
@@ -349,8 +349,20 @@ async def _spool_facts(connection: Connection) -> SpoolFacts:
         deferred=counted["n_deferred"],
         uncertain=counted["n_uncertain"],
         rated=frozenset(rated),
+        unserved=await _unserved(connection, crews) if crews else {},
         doubtful=await _doubtful(connection) if counted["n_uncertain"] else (),
     )
+
+
+async def _unserved(connection: Connection, crews: Mapping[str, dict[str, str]]) -> dict[str, int]:
+    """Mails of classes that no live worker has a slot for."""
+    workers = [_worker(name, fields) for name, fields in crews.items()]
+    found = {}
+    for class_ in CLASSES:
+        if not any(worker.slots[class_] for worker in workers):
+            counted = await browse.totals(connection, (class_,))
+            found[class_] = counted["total"] - counted["ended"] - counted["n_uncertain"]
+    return {class_: mails for class_, mails in found.items() if mails}
 
 
 async def _doubtful(connection: Connection) -> tuple[str, ...]:
