@@ -127,7 +127,7 @@ def _row_of(ref: str) -> int | None:
 
 
 async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
-    from mailspool.cli import screens, story
+    from mailspool.cli import story, tables
     from mailspool.cli.refs import known_batch
     from mailspool.conversation import history
 
@@ -139,7 +139,8 @@ async def _message(ask: Ask, spool: Spool, ref: str, number: int) -> None:
         told = {"history": [entry.to_dict() for entry in happened], "conversation": [talk.to_dict() for talk in talks]}
         ask.say.object({**message.to_dict(), **told})
     else:
-        lines = [*screens.message_screen(message), *story.history_lines(happened), *story.conversation_lines(talks)]
+        lines = [*tables.message_screen(message, ask.say.columns), *story.history_lines(happened)]
+        lines += story.conversation_lines(talks)
         ask.say.lines(lines)
 
 
@@ -159,9 +160,9 @@ async def _messages(ask: Ask, spool: Spool, ref: str, filters: _Filters, file: P
 
 
 async def _table(ask: Ask, batch: Batch, filters: _Filters) -> None:
-    from mailspool.cli import screens
+    from mailspool.cli import tables
 
-    limit = filters.limit or _TABLE_ROWS
+    limit, columns = filters.limit or _TABLE_ROWS, ask.say.columns
     waiting: list[MessageStatus] = []
     shown = 0
     async for message in filters.of(batch, limit + 1):
@@ -170,10 +171,10 @@ async def _table(ask: Ask, batch: Batch, filters: _Filters) -> None:
             break
         waiting.append(message)
         if len(waiting) == _AT_ONCE:
-            ask.say.lines(screens.message_table(waiting, datetime.now(UTC), header=not shown))
+            ask.say.lines(tables.message_table(waiting, datetime.now(UTC), header=not shown, columns=columns))
             shown, waiting = shown + len(waiting), []
     if waiting:
-        ask.say.lines(screens.message_table(waiting, datetime.now(UTC), header=not shown))
+        ask.say.lines(tables.message_table(waiting, datetime.now(UTC), header=not shown, columns=columns))
     elif not shown:
         ask.say.note(f"no such message in {batch.id}")
 

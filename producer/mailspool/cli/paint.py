@@ -15,6 +15,9 @@ Style = Literal["plain", "bold", "dim", "red", "green", "yellow"]
 _CODES: Final[dict[Style, str]] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _OVERRIDES: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They make a terminal show `gpj.exe` as `exe.jpg`."""
+_LAST_LEAST: Final = 28
+"""Columns of a folded reply: less is not read as a sentence."""
+_SHORT_LEAST: Final = 16
 
 
 class Span(NamedTuple):
@@ -59,12 +62,76 @@ def width(text: str) -> int:
     )
 
 
-def table(rows: Sequence[Sequence[Cell]], *, right: Collection[int] = (), gap: int = 2, indent: int = 0) -> list[Line]:
-    """Rows as lines whose columns line up; `right`: columns of numbers. The last column is never padded."""
+def table(
+    rows: Sequence[Sequence[Cell]],
+    *,
+    right: Collection[int] = (),
+    gap: int = 2,
+    indent: int = 0,
+    columns: int | None = None,
+    shorten: int | None = None,
+) -> list[Line]:
+    """Rows as lines whose columns line up; `right`: columns of numbers. The last column is never padded.
+
+    Where `columns` of a terminal are too few, the last column goes on in the next line, and the column `shorten` loses
+    the middle of its longest cells.
+    """
     cells = [[span(cell) for cell in row] for row in rows]
-    columns = max((len(row) for row in cells), default=0)
-    widths = [max((width(row[n].text) for row in cells if n < len(row)), default=0) for n in range(columns)]
+    number = max((len(row) for row in cells), default=0)
+    widths = [max((width(row[n].text) for row in cells if n < len(row)), default=0) for n in range(number)]
+    if columns is not None and number:
+        room = columns - indent - gap * (number - 1) - sum(widths)
+        if room < 0 and shorten is not None and shorten < number - 1:
+            last = min(widths[-1], max(_LAST_LEAST, widths[-1] + room))
+            widths[shorten] = max(_SHORT_LEAST, min(widths[shorten], widths[shorten] + room + widths[-1] - last))
+            cells = [_shortened(row, shorten, widths[shorten]) for row in cells]
+            room = columns - indent - gap * (number - 1) - sum(widths)
+        if room < 0:
+            widths[-1] = min(widths[-1], max(_LAST_LEAST, widths[-1] + room))
+            cells = [part for row in cells for part in _folded_row(row, number, widths[-1])]
     return [_row(row, widths, right, gap, indent) for row in cells]
+
+
+def _shortened(row: Sequence[Span], n: int, most: int) -> list[Span]:
+    return [Span(middle_cut(cell.text, most), cell.style) if at == n else cell for at, cell in enumerate(row)]
+
+
+def _folded_row(row: Sequence[Span], number: int, most: int) -> list[list[Span]]:
+    """The row, and one for each further line of its last column."""
+    if len(row) < number:
+        return [list(row)]
+    *others, last = row
+    first, *more = folded(last.text, most) or [""]
+    empty = [Span("")] * len(others)
+    return [[*others, Span(first, last.style)], *([*empty, Span(text, last.style)] for text in more)]
+
+
+def middle_cut(text: str, most: int) -> str:
+    """`very-long…@example.org`: both ends tell more than the middle."""
+    if width(text) <= most:
+        return text
+    tail = max(1, (most - 1) // 2)
+    start, end = text, text[1:]
+    while width(end) > tail:
+        end = end[1:]
+    while start and width(start) > most - 1 - width(end):
+        start = start[:-1]
+    return f"{start}…{end}"
+
+
+def folded(text: str, most: int) -> list[str]:
+    """In lines of at most so many columns, between words where it can be."""
+    lines: list[str] = []
+    rest = text.strip()
+    while width(rest) > most:
+        cut = len(rest)
+        while width(rest[:cut]) > most:
+            cut -= 1
+        space = rest.rfind(" ", 0, cut + 1)
+        cut = space if space > 0 else max(1, cut)
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return [*lines, rest] if rest else lines
 
 
 def _row(cells: Sequence[Span], widths: Sequence[int], right: Collection[int], gap: int, indent: int) -> Line:

@@ -54,12 +54,12 @@ def _show(ask: Ask, relays: Sequence[RelayStatus]) -> None:
         for found in relays:
             ask.say.object(found.to_dict())
     elif relays:
-        ask.say.lines(relay_table(relays, datetime.now(UTC)))
+        ask.say.lines(relay_table(relays, datetime.now(UTC), ask.say.columns))
     else:
         ask.say.note("no relay is known: neither the settings nor a running worker have one")
 
 
-def relay_table(relays: Sequence[RelayStatus], now: datetime) -> list[Line]:
+def relay_table(relays: Sequence[RelayStatus], now: datetime, columns: int | None = None) -> list[Line]:
     """Each relay in one line."""
     from mailspool.cli.paint import Span, harmless, table
     from mailspool.cli.when import clock
@@ -84,7 +84,7 @@ def relay_table(relays: Sequence[RelayStatus], now: datetime) -> list[Line]:
                 harmless("; ".join(note for note in notes if note) or "-"),
             )
         )
-    return table(rows, right={2, 3})
+    return table(rows, right={2, 3}, columns=columns)
 
 
 async def _switch(ask: Ask, spool: Spool, action: Action, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -56,6 +57,11 @@ class Say:
     def to_terminal(self) -> bool:
         """Does somebody read the answer on a screen?"""
         return sys.stdout.isatty()
+
+    @property
+    def columns(self) -> int | None:
+        """Of the terminal that shows the answer; None where it goes to a file or a program."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     # -- stderr
 

@@ -19,10 +19,10 @@ from mailspool.cli.when import ago, clock, clock_zone, day, spelled
 
 if TYPE_CHECKING:
     from mailspool.batch import Batch
-    from mailspool.status import BatchStatus, MessageStatus, PauseStatus, RouteStatus, SpoolStatus
+    from mailspool.status import BatchStatus, MessageStatus
 
 COUNTERS: Final = ("queued", "sent", "deferred", "failed", "expired", "cancelled", "suppressed", "uncertain")
-_STYLES: Final[dict[str, Style]] = {
+STYLES: Final[dict[str, Style]] = {
     "sent": "green",
     "deferred": "yellow",
     "failed": "red",
@@ -56,7 +56,7 @@ Groups = Mapping[str, Counter[str]]
 
 def coloured(word: str) -> Span:
     """A state in its colour."""
-    return Span(word, _STYLES.get(word, "plain"))
+    return Span(word, STYLES.get(word, "plain"))
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:
@@ -187,7 +187,9 @@ def left(eta_s: int) -> str:
     return f"about {spelled(eta_s)} left" if eta_s > 0 else "nearly done"
 
 
-def report(status: BatchStatus, groups: Groups, now: datetime, *, advise: bool = True) -> list[Line]:
+def report(
+    status: BatchStatus, groups: Groups, now: datetime, *, advise: bool = True, columns: int | None = None
+) -> list[Line]:
     """A batch at a glance, at rest or on its way; `advise`: with the command that fits."""
     rows: list[Sequence[Cell]] = [("total", f"{status.total:,}")]
     for name in COUNTERS:
@@ -195,7 +197,7 @@ def report(status: BatchStatus, groups: Groups, now: datetime, *, advise: bool =
         if number or name == "sent":
             why = kinds(groups[name]) if groups.get(name) else ""
             rows.append((coloured(name), f"{number:,}", _detail(status, name, why, now)))
-    lines = [head(status), *table(rows, right={1}, indent=2, gap=3)]
+    lines = [head(status), *table(rows, right={1}, indent=2, gap=3, columns=columns)]
     if status.expires_at and not status.done:
         lines.append(line(f"  expires {clock_zone(status.expires_at, now)}"))
     if advise and (advice := next_step(status)):
@@ -268,7 +270,7 @@ def live_line(status: BatchStatus, columns: int) -> Line:
     tail: list[Cell] = [f"  {percent} %  ", Span(f"{status.sent:,} sent", "green")]
     for name in COUNTERS[2:]:
         if number := getattr(status, name):
-            tail += ["  ", Span(f"{number:,} {name}", _STYLES.get(name, "plain"))]
+            tail += ["  ", Span(f"{number:,} {name}", STYLES.get(name, "plain"))]
     only_later = status.deferred and not status.queued  # a line of its own tells about that
     if status.waiting_for and not only_later:
         tail += ["   ", Span(harmless(status.waiting_for), "yellow")]
@@ -281,103 +283,3 @@ def live_line(status: BatchStatus, columns: int) -> Line:
     if room < _BAR_LEAST:
         return (*start, *end)
     return (*start, *bar(share, min(room, _BAR_MOST)), *end)
-
-
-def spool_screen(spool: SpoolStatus, now: datetime) -> list[Line]:
-    """The whole spool and its batches."""
-    moving = [batch for batch in spool.batches if batch.queued and not batch.done and not batch.waiting_for]
-    rate = sum(batch.rate_per_s or 0 for batch in moving)  # of what only waits it is an average over its past
-    workers = counted(spool.workers, "worker") if spool.workers else "no worker is running"
-    facts: list[Sequence[Cell]] = [
-        ("spool", f"{spool.spool}   {spool.durability}"),
-        ("worker", f"{workers}{', ' + speed(rate) if rate and spool.workers else ''}"),
-    ]
-    if spool.paused:
-        facts.append(("paused", Span(" · ".join(_pause(pause, now) for pause in spool.paused), "yellow")))
-    if spool.routes:
-        facts.append(("relays", " · ".join(_route(route, now) for route in spool.routes)))
-    waiting = [f"{number:,} {name}" for name in ("queued", "deferred", "uncertain") if (number := getattr(spool, name))]
-    if waiting:
-        oldest = f"   the oldest batch is {spelled(spool.oldest_s)} old" if spool.oldest_s else ""
-        facts.append(("mail", "  ".join(waiting) + oldest))
-    lines = table(facts, gap=3)
-    if not spool.batches:
-        return [*lines, line("no batches here yet")]
-    return [*lines, line(""), *batch_table(spool.batches, now)]
-
-
-def _pause(pause: PauseStatus, now: datetime) -> str:
-    return f"{pause}{f' since {clock(pause.since, now)}' if pause.since else ''}"
-
-
-def _route(route: RouteStatus, now: datetime) -> str:
-    if route.state == "ok":
-        return f"{route.name} ok"
-    if route.since:
-        return f"{route.name} {route.why} since {clock(route.since, now)}"
-    until = f", until {clock(route.until, now)}" if route.until and route.until > now else ""
-    return f"{route.name} {route.state}: {harmless(route.why or 'no reason known')}{until}"
-
-
-def batch_table(batches: Sequence[BatchStatus], now: datetime) -> list[Line]:
-    """The latest first; a column of zeros is left out."""
-    shown = [name for name in COUNTERS if name == "sent" or any(getattr(batch, name) for batch in batches)]
-    names = any(batch.name for batch in batches)
-    header = ["BATCH", *(["NAME"] if names else []), "CLASS", "STATE", "TOTAL", *(name.upper() for name in shown)]
-    rows: list[Sequence[Cell]] = [[Span(title, "dim") for title in (*header, "QUEUED AT")]]
-    for batch in batches:
-        cells: list[Cell] = [batch.id, *([harmless(batch.name)] if names else []), batch.class_]
-        cells += [coloured(batch.state), f"{batch.total:,}"]
-        cells += [
-            Span(f"{number:,}", _STYLES.get(name, "plain") if number else "dim")
-            for name in shown
-            for number in (getattr(batch, name),)
-        ]
-        rows.append([*cells, clock(batch.created_at, now) if batch.created_at else "-"])
-    first = 4 if names else 3
-    return table(rows, right=set(range(first, first + 1 + len(shown))))
-
-
-def message_table(messages: Sequence[MessageStatus], now: datetime, *, header: bool = True) -> list[Line]:
-    """`show`."""
-    titles = ("ROW", "RECIPIENT", "STATE", "TRIES", "NEXT", "REPLY")
-    rows: list[Sequence[Cell]] = [[Span(title, "dim") for title in titles]] if header else []
-    for message in messages:
-        following = clock(message.next_try, now) if message.next_try else "-"
-        why = message.reply or (message.reason or "-").replace("_", " ")
-        rows.append(
-            (
-                f"{message.row}",
-                harmless(message.recipient),
-                coloured(message.state),
-                f"{message.attempts}",
-                following,
-                harmless(why),
-            )
-        )
-    return table(rows)
-
-
-def _to_the_second(moment: datetime | None) -> str | None:
-    return f"{moment.astimezone():%a %d %b %Y %H:%M:%S %z}" if moment else None
-
-
-def message_screen(message: MessageStatus) -> list[Line]:
-    """One message, everything that is known of it."""
-    facts: list[tuple[str, Cell | None]] = [
-        ("recipient", harmless(message.recipient)),
-        ("state", coloured(message.state)),
-        ("tries", f"{message.attempts}"),
-        ("reply", harmless(message.reply) if message.reply else None),
-        ("reason", (message.reason or "").replace("_", " ") or None),
-        ("next try", _to_the_second(message.next_try)),
-        ("first try", _to_the_second(message.first_try)),
-        ("last try", _to_the_second(message.last_try)),
-        ("relay", message.relay),
-        ("their id", harmless(message.remote_id) if message.remote_id else None),
-        ("size", f"{message.size_bytes:,} bytes" if message.size_bytes else None),
-        ("Message-ID", harmless(message.message_id)),
-        ("content", "erased after it was sent" if message.erased else None),
-    ]
-    rows = [(name, value) for name, value in facts if value is not None]
-    return [line(Span(message.id, "bold")), *table(rows, indent=2)]

@@ -57,7 +57,7 @@ async def _batch(ask: Ask, spool: Spool, ref: str) -> None:
 
 
 async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
-    from mailspool.cli import screens, singles
+    from mailspool.cli import singles, tables
 
     found = await spool.status()
     if every:
@@ -71,7 +71,7 @@ async def _spool(ask: Ask, spool: Spool, every: bool) -> None:
         latest = [batch async for batch in spool.batches(singles.LOOKED_AT)]
         shown, away = singles.folded(latest)
         found, looked = replace(found, batches=tuple(shown)), len(latest)
-    ask.say.lines(screens.spool_screen(found, datetime.now(UTC)))
+    ask.say.lines(tables.spool_screen(found, datetime.now(UTC), ask.say.columns))
     if away:
         ask.say.lines([singles.folded_line(away, looked)])
     for route in found.routes:

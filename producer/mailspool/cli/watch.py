@@ -59,4 +59,4 @@ async def show_report(ask: Ask, batch: Batch, status: BatchStatus, *, next_step:
     from mailspool.cli.live import reply_groups
 
     groups = await reply_groups(batch, status)
-    ask.say.lines(screens.report(status, groups, datetime.now(UTC), advise=next_step))
+    ask.say.lines(screens.report(status, groups, datetime.now(UTC), advise=next_step, columns=ask.say.columns))

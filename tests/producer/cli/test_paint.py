@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailspool.cli.paint import Span, harmless, line, painted, plain, table, width
+from mailspool.cli.paint import Span, folded, harmless, line, middle_cut, painted, plain, table, width
 
 
 def test_columns_line_up() -> None:
@@ -46,3 +46,13 @@ def test_width_counts_columns() -> None:
 )
 def test_harmless(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+def test_folding_and_cutting() -> None:
+    assert folded("one two three", 8) == ["one two", "three"]
+    assert folded("abcdefghij", 4) == ["abcd", "efgh", "ij"]
+    assert folded("漢字漢字", 4) == ["漢字", "漢字"]
+    assert folded("", 4) == []
+    assert middle_cut("short", 16) == "short"
+    assert middle_cut("a-very-long-name@example.org", 16) == "a-very-l…ple.org"
+    assert width(middle_cut("漢字" * 20, 16)) <= 16

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from mailspool.batch import Batch
-from mailspool.cli import screens
+from mailspool.cli import screens, tables
 from mailspool.cli.paint import Line, plain, width
 from mailspool.status import BatchStatus, MessageStatus, RouteStatus, SpoolStatus
 
@@ -297,7 +297,7 @@ SPOOL = SpoolStatus(
 
 
 def test_the_spool() -> None:
-    assert text(screens.spool_screen(SPOOL, NOW)) == (
+    assert text(tables.spool_screen(SPOOL, NOW)) == (
         "spool    redis://queue:6379/0   append-only, fsync each second\n"
         "worker   2 workers, 812/s\n"
         "relays   main ok · b paused: 535 5.7.8, until 21:09\n"
@@ -311,7 +311,7 @@ def test_the_spool() -> None:
 
 def test_an_empty_spool() -> None:
     empty = replace(SPOOL, workers=0, queued=0, deferred=0, oldest_s=None, routes=(), batches=())
-    assert text(screens.spool_screen(empty, NOW)) == (
+    assert text(tables.spool_screen(empty, NOW)) == (
         "spool    redis://queue:6379/0   append-only, fsync each second\n"
         "worker   no worker is running\n"
         "no batches here yet"
@@ -323,16 +323,44 @@ def test_messages() -> None:
         MESSAGE, row=200, recipient="سارا@example.org", state="deferred", attempts=2, reply=None, reason="connect",
         next_try=NOW + timedelta(minutes=7),
     )  # fmt: skip
-    assert text(screens.message_table([MESSAGE, waiting], NOW)) == (
+    assert text(tables.message_table([MESSAGE, waiting], NOW)) == (
         "ROW  RECIPIENT         STATE     TRIES  NEXT   REPLY\n"
         "17   ali@example.org   failed    1      -      550 5.1.1 no such user\n"
         "200  سارا@example.org  deferred  2      21:11  connect"
     )
-    assert not text(screens.message_table([MESSAGE], NOW, header=False)).startswith("ROW")
+    assert not text(tables.message_table([MESSAGE], NOW, header=False)).startswith("ROW")
+
+
+def test_a_narrow_terminal() -> None:
+    """Counts stand below their batch, a long name loses its middle; nothing of it is lost in a pipe."""
+    long = replace(ACTIVE, name="the invoices of November for all customers", queued=19_464, expired=4, uncertain=3)
+    one = replace(SPOOL, batches=(long, replace(DONE, id="b1", name="")))
+    lines = tables.spool_screen(one, NOW, 80)
+    assert max(width(plain(line)) for line in lines) <= 80
+    assert text(lines[5:]) == (
+        "BATCH      NAME                         CLASS  STATE    TOTAL    SENT  QUEUED AT\n"
+        "b7k2m9q4x  the invoices …all customers  bulk   active  50,000  30,512  21:01\n"
+        "    19,464 queued  14 deferred  3 failed  4 expired  3 uncertain\n"
+        "b1                                      bulk   done    50,000  49,988  21:01\n"
+        "    9 failed  3 suppressed"
+    )
+    assert "the invoices of November for all customers" in text(tables.spool_screen(one, NOW))
+
+
+@pytest.mark.parametrize("columns", [72, 80, 100])
+def test_messages_on_a_narrow_terminal(columns: int) -> None:
+    longest = replace(
+        MESSAGE, recipient=f"{'a' * 60}@{'long-' * 10}name.example.org", reply="550 5.7.1 " + "words that explain " * 9
+    )
+    lines = [plain(line) for line in tables.message_table([longest, MESSAGE], NOW, columns=columns)]
+    assert max(map(width, lines)) <= columns
+    assert " ".join(line.split("-  ", 1)[-1].strip() for line in lines[1:-1]) == (longest.reply or "").strip()
+    assert "…" in lines[1]
+    assert lines[-1].split()[:2] == ["17", "ali@example.org"]
 
 
 def test_one_message() -> None:
-    assert text(screens.message_screen(MESSAGE)) == (
+    assert text(tables.message_screen(MESSAGE)) == (
         "b7k2m9q4x-17\n"
         "  recipient   ali@example.org\n"
         "  state       failed\n"
