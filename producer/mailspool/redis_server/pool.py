@@ -7,9 +7,10 @@ repeat.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -29,6 +30,29 @@ IDLE_S = 30.0  # what one burst needed is closed after it: small Redis plans all
 
 # A peer that vanished is noticed after 30 + 3 * 10 s, also by a connection that only waits.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+class _EndsAsLost(AbstractConnection):
+    """uvloop raises RuntimeError for a write to a transport that was closed in the same turn. It is a lost connection
+    like any other, and whoever waits out an outage must read it as one."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:
+            raise BrokenPipeError(errno.EPIPE, "the connection was closed meanwhile") from error
+
+
+class _Tcp(_EndsAsLost, Connection):
+    pass
+
+
+class _Tls(_EndsAsLost, SSLConnection):
+    pass
+
+
+class _Unix(_EndsAsLost, UnixDomainSocketConnection):
+    pass
 
 
 class BoundedPool(ConnectionPool):
@@ -99,7 +123,7 @@ def make_pool(
         "health_check_interval": HEALTH_CHECK_S,
     }
     if where.path is not None:
-        return BoundedPool(UnixDomainSocketConnection, max_connections, path=str(where.path), **options)
+        return BoundedPool(_Unix, max_connections, path=str(where.path), **options)
     options |= {
         "host": where.host,
         "port": where.port,
@@ -109,7 +133,7 @@ def make_pool(
         },
     }
     if not where.tls:
-        return BoundedPool(Connection, max_connections, **options)
+        return BoundedPool(_Tcp, max_connections, **options)
     options |= {
         "ssl_cert_reqs": where.tls_verify,
         "ssl_check_hostname": where.tls_check_host,  # redis-py's own default is False
@@ -117,4 +141,4 @@ def make_pool(
         "ssl_certfile": where.tls_certificate,
         "ssl_keyfile": where.tls_key,
     }
-    return BoundedPool(SSLConnection, max_connections, **options)
+    return BoundedPool(_Tls, max_connections, **options)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from mailspool.redis_server.pool import IDLE_S, BoundedPool
+from mailspool.redis_server.address import parse_redis_url
+from mailspool.redis_server.pool import IDLE_S, BoundedPool, make_pool
 from tests.support.embedded import plain_server
 from tests.support.waiting import until_async
 
@@ -95,3 +98,22 @@ async def test_nobody_gets_a_connection_that_is_being_closed(server: Path) -> No
     await closing
     await sees(server, 1)
     await pool.disconnect()
+
+
+def test_a_write_to_a_transport_that_was_just_closed_is_a_lost_connection(server: Path) -> None:
+    """uvloop, which the worker runs on, says RuntimeError there; asyncio's own loops say nothing."""
+
+    async def written() -> None:
+        pool = make_pool(parse_redis_url(f"unix://{server}"))
+        connection = await pool.get_connection()
+        await connection.send_command("PING")
+        assert await connection.read_response() == b"PONG"
+        writer: asyncio.StreamWriter = vars(connection)["_writer"]
+        writer.transport.abort()
+        with pytest.raises(RedisConnectionError, match="closed meanwhile"):
+            await connection.send_command("PING", check_health=False)
+        await pool.release(connection)
+        await pool.disconnect()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(written())
