@@ -22,7 +22,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -195,8 +194,8 @@ class EmbeddedServer:
                 free = try_lock(folder / folders.SERVER)
                 if free is not None:
                     with free:
-                        process = self._start(folder, socket, free, keep_fsync=keep_fsync)
-                    self._wait_until_ready(folder, socket, process)
+                        started = self._start(folder, socket, free, keep_fsync=keep_fsync)
+                    self._wait_until_ready(folder, socket, started)
                     return
                 self._end_if_unreachable(folder, silent_s)
             self._pause(POLL_S if silent_s < 1 else SLOW_POLL_S)
@@ -216,7 +215,7 @@ class EmbeddedServer:
             finally:
                 os.close(fd)
 
-    def _start(self, folder: Path, socket: Path, lock: Lock, *, keep_fsync: bool) -> subprocess.Popen[bytes]:
+    def _start(self, folder: Path, socket: Path, lock: Lock, *, keep_fsync: bool) -> processes.Started:
         binary = processes.find_binary(self._binary)
         room = folders.disk_room(folder)
         if room.free_bytes < ROOM_TO_START_BYTES:
@@ -234,7 +233,8 @@ class EmbeddedServer:
         except OSError as exc:
             raise folders.os_refusal(folder, exc) from exc
 
-    def _wait_until_ready(self, folder: Path, socket: Path, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self, folder: Path, socket: Path, started: processes.Started) -> None:
+        process = started.process
         silent_since = time.monotonic()
         try:
             while process.poll() is None:
@@ -252,7 +252,7 @@ class EmbeddedServer:
             raise
         process.kill()
         process.wait()
-        words = processes.last_words(folder) or f"it ended with status {process.returncode}"
+        words = processes.last_words(folder, started.log_from) or f"it ended with status {process.returncode}"
         raise SpoolUnavailable(
             f"the embedded server of {human_path(folder)} does not start: {words}",
             hint=f"See {human_path(folder / folders.LOG)}",

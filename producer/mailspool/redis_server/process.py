@@ -21,7 +21,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 import hiredis
 
@@ -61,6 +61,13 @@ class Record:
     pid: int
     fsync: Fsync
     binary: str
+
+
+class Started(NamedTuple):
+    """A server that was spawned; `log_from`: where in server.log its words begin."""
+
+    process: subprocess.Popen[bytes]
+    log_from: int
 
 
 def find_binary(choice: str) -> Path:
@@ -114,7 +121,7 @@ def command(binary: Path, folder: Path, socket: Path, fsync: Fsync) -> list[str]
     return [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-def spawn(binary: Path, folder: Path, socket: Path, fsync: Fsync, lock_fd: int) -> subprocess.Popen[bytes]:
+def spawn(binary: Path, folder: Path, socket: Path, fsync: Fsync, lock_fd: int) -> Started:
     """Start it in a session of its own, so that Ctrl-C in a terminal does not reach it. It inherits `lock_fd`."""
     log = folder / LOG
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
@@ -122,6 +129,7 @@ def spawn(binary: Path, folder: Path, socket: Path, fsync: Fsync, lock_fd: int) 
     # Our settings may hold passwords, and /proc shows a process' environment for as long as it lives.
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAILSPOOL_")}
     with log.open("ab") as out:
+        began = out.tell()
         process = subprocess.Popen(
             command(binary, folder, socket, fsync),
             stdin=subprocess.DEVNULL,
@@ -133,7 +141,7 @@ def spawn(binary: Path, folder: Path, socket: Path, fsync: Fsync, lock_fd: int) 
             env=env,
         )
     write_record(lock_fd, Record(pid=process.pid, fsync=fsync, binary=binary.name))
-    return process
+    return Started(process, began)
 
 
 _children: set[subprocess.Popen[bytes]] = set()
@@ -270,10 +278,11 @@ def send_signal(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-def last_words(folder: Path) -> str:
-    """The end of server.log: why it does not start."""
+def last_words(folder: Path, since: int) -> str:
+    """The end of server.log, from this byte on: why it does not start."""
     try:
         with (folder / LOG).open("rb") as log:
+            log.seek(since)
             lines = deque((line.decode(errors="replace").strip() for line in log), maxlen=20)
     except FileNotFoundError:
         return ""

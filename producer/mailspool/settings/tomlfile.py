@@ -3,7 +3,8 @@
 Called by sources.py. One file is read, the first that is there; files are never merged, so that one look at one file
 says what is set. `./mailspool.toml` counts only if it belongs to you or to root: a command run inside somebody else's
 folder must not take orders from there.
-Raises: ConfigError for a file that was named and is not there, cannot be read, or is no TOML.
+Raises: ConfigError for a file that was named and is not there, and for one that is no regular file of at most 1 MiB,
+cannot be read, or is no TOML.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ CONFIG_VARIABLE: Final = "MAILSPOOL_CONFIG"
 MACHINE_WIDE: Final = Path("/etc/mailspool/mailspool.toml")
 NO_SUCH_FILE: Final = 66
 """EX_NOINPUT: the exit code for a file that the person named and that does not exist."""
+
+_LIMIT_BYTES: Final = 1 << 20
+"""Thousands of relays; what is larger is something else."""
 
 _PART: Final = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
 _DOTTED: Final = rf"{_PART}(?:\s*\.\s*{_PART})*"
@@ -93,9 +97,16 @@ def _ours(uid: int) -> bool:
 def read_toml(path: Path, shown: str) -> TomlFile:
     """The file's values; FileNotFoundError where there is none, ConfigError where it cannot be used."""
     try:
+        kind = path.stat().st_mode
+        # Before it is opened: a pipe would keep us for ever. /dev/null is how people say "no settings file".
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind) and path != Path(os.devnull):
+            raise ConfigError(f"{shown} is no regular file.")
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read().decode("utf-8-sig")
+            raw = file.read(_LIMIT_BYTES + 1)
+        if len(raw) > _LIMIT_BYTES:
+            raise ConfigError(f"{shown} is larger than 1 MiB, so it cannot be the right file.")
+        text = raw.decode("utf-8-sig")
         values = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise

@@ -254,6 +254,16 @@ def test_a_program_that_is_no_server_is_said(folder: Path) -> None:
         EmbeddedServer(folder, binary="/bin/false").enter()
 
 
+def test_an_old_line_of_the_log_is_no_reason(folder: Path) -> None:
+    server = EmbeddedServer(folder)
+    server.enter()
+    server.leave()
+    with (folder / "server.log").open("a") as log:
+        log.write("1:M 24 Nov 2026 01:00:00.000 # Bad file format of last year\n")
+    with pytest.raises(SpoolUnavailable, match=r"does not start: it ended with status 0"):
+        EmbeddedServer(folder, binary="/bin/true").enter()
+
+
 def test_a_server_that_knows_less_is_said(folder: Path, tmp_path: Path) -> None:
     """An older one given by path: it complains about an option that it does not know."""
     old = tmp_path / "old-server"

@@ -60,6 +60,19 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_go_on_without_it(tmp_path: P
     assert failure() == f"{machine} cannot be read: is a directory."
 
 
+def test_only_a_regular_file_of_a_sane_size_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe.toml", tmp_path / "large.toml"
+    os.mkfifo(pipe)
+    large.write_text("#" * (1 << 20) + "\n")
+    for path, words in (
+        (Path("/dev/zero"), "is no regular file."),
+        (pipe, "is no regular file."),
+        (large, "is larger than 1 MiB, so it cannot be the right file."),
+    ):
+        monkeypatch.setenv("MAILSPOOL_CONFIG", str(path))
+        assert failure() == f"{path} {words}"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

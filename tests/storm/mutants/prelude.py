@@ -63,10 +63,14 @@ FAULTS = tuple(
         ("close: uncertain counted as cancelled", "for i = 2, 5 do rest", "for i = 2, 3 do rest"),
         ("close: deferred stay counted", "bump('n_deferred', -num('n_deferred'));", ""),
         ("a claim at rest is not odd", "recount('c', is); call('SADD', P..'odd:'..b, k)", "recount('c', is)"),
-        ("the innocent is failed at once", "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 2", "if false"),
+        (
+            "the innocent is failed at once",
+            "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 3",
+            "if false",
+        ),
         (
             "the poisoned one goes again for ever",
-            "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 2",
+            "if as == 'f' and (tonumber(claim:sub(18, 18)) or 0) < 3",
             "if as == 'f'",
         ),
         ("a claim at rest without accounts", "recount('c', is);", ""),
