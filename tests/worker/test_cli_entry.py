@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from mailspool import Message, Settings, Spool
 from mailspool.cli.failures import failure_of
-from mailspool.contract.moves import Moves
+from mailspool.contract.moves import Moves, Snapshot
 from mailspool.contract.states import Class
 from mailspool.errors import ConfigError
 from mailspool.redis_server.link import Link
@@ -119,6 +119,49 @@ async def test_until_done_ends_with_how_it_went(
         settings = make_settings(relay_url=receiver.url, log_level="error")
         batch = await queue(settings, *addresses)
         assert await code_of(settings, process(settings, until_done=[] if every_batch else [batch])) == code
+
+
+async def test_until_done_asks_little(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a spool of many batches that are done, and one that is not, mostly that one."""
+    asked: list[str] = []
+
+    async def counting(moves: Moves, b: str, *, now_ms: int = 0) -> Snapshot | None:
+        asked.append(b)
+        return await status(moves, b, now_ms=now_ms)
+
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="error")
+        names = [await queue(settings, f"a{n}@x.test") for n in range(8)]
+        assert await code_of(settings, process(settings, drain=True)) == 0
+        waits = await queue(settings, "450-a@x.test")
+        status = Moves.status
+        monkeypatch.setattr(Moves, "status", counting)
+        assert await code_of(settings, process(settings, until_done=[], timeout_s=0.8)) == 75
+        assert set(asked) == {waits}
+        assert len(asked) <= 0.8 / (cli_entry._LOOK_EVERY_S * cli_entry._ASK_EVERY) + 2
+        asked.clear()
+        assert await code_of(settings, process(settings, until_done=[*names, waits], timeout_s=0.5)) == 75
+        assert [asked.count(name) for name in names] == [1] * 8
+
+
+async def test_until_done_does_not_wait_for_what_cannot_be_read(
+    make_settings: MakeSettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with Receiver() as receiver:
+        settings = make_settings(relay_url=receiver.url, log_level="warning", log_format="json")
+        broken, batch = await queue(settings, "a@x.test"), await queue(settings, "b@x.test")
+        async with Spool(settings) as spool:
+            connection = await spool.connection()
+            await connection.command("HDEL", connection.keys.batch(broken), "state")
+            await connection.command("ZADD", connection.keys.batches, 1, b"\xff")
+            await connection.command("ZADD", connection.keys.deadline, 9 * 10**15, b"\xfe")
+            async with asyncio.timeout(10):
+                assert await process(settings, until_done=[]).run() == 1
+                assert await process(settings, until_done=[batch]).run() == 0
+                assert await process(settings, drain=True).run() == 0
+            await connection.command("FLUSHALL")
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert broken in {line["batch"] for line in told if line["event"] == "batch_set_aside"}
 
 
 async def test_a_batch_that_nobody_knows_is_done(make_settings: MakeSettings) -> None:

@@ -85,3 +85,17 @@ async def test_a_loop_turn_is_one_write() -> None:
 def test_nothing_is_built_that_nobody_reads() -> None:
     assert configure("warning", "json").lines is None
     assert configure("info", "console").lines is None
+
+
+async def test_what_would_steer_a_terminal_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = redirected(monkeypatch)
+    words = "\x7f\x9b31m\u202egpj.exe\u2066 \u061cs\u0131 \x1b"
+    events = Events(*configure("info", "json"))
+    events.route_closed("main", "closed", words, 1)
+    events.outcome(item(), outcome(DEFERRED, reply=words))
+    await asyncio.sleep(0)
+    assert isinstance(stderr.buffer, io.BytesIO)
+    text = stderr.buffer.getvalue().decode()
+    assert not set(text) & set("\x1b\x7f\x9b\u202e\u2066\u061c")
+    first, second = lines_of(stderr)
+    assert (first["why"], second["reply"]) == (words, words)

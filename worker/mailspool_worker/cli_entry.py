@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from redis.exceptions import ResponseError
 
 from mailspool import __version__
-from mailspool.contract.moves import Moves
 from mailspool.contract.states import CLASSES, Class
 from mailspool.redis_server.link import Link
 from mailspool.redis_server.tasks import end
@@ -28,6 +27,8 @@ from mailspool_worker.events import Events
 from mailspool_worker.logs import configure
 
 _LOOK_EVERY_S = 0.2
+_ASK_EVERY = 5
+"""Looks between two questions of `--until-done`: it is a second."""
 _SHOWN = 5
 """Batches that `--drain` names when it goes."""
 _QUIET_LOOKS = 7
@@ -82,6 +83,8 @@ class _Process:
         self._until_done = until_done
         self._timeout_s = timeout_s
         self._signals = 0
+        self._well: dict[str, bool] = {}
+        """Batches of `--until-done` that were seen at their end: is all well?"""
         self._engine: Engine | None = None
         self._signalled = asyncio.Event()
 
@@ -148,7 +151,7 @@ class _Process:
 
     async def _until_over(self, engine: Engine, events: Events) -> int:
         ends_s = time.monotonic() + self._timeout_s if self._timeout_s is not None else float("inf")
-        quiet = 0
+        quiet = looks = 0
         while not self._signalled.is_set():
             if engine.failed is not None:
                 raise engine.failed
@@ -159,7 +162,8 @@ class _Process:
                 if quiet >= _QUIET_LOOKS:
                     await self._say_what_stays(engine, events)
                     return 0
-            if self._until_done is not None:
+            looks += 1
+            if self._until_done is not None and looks % _ASK_EVERY == 1:
                 code = await self._all_done(engine)
                 if code is not None:
                     return code
@@ -185,7 +189,7 @@ class _Process:
             return
         as_json = self._settings.log_format == "json"
         redis, keys = engine.link.redis, engine.moves.keys
-        names = [name.decode() for name in await redis.zrange(keys.deadline, 0, -1)]
+        names = _texts(await redis.zrange(keys.deadline, 0, -1))
         for name in names[:_SHOWN]:
             try:
                 seen = await engine.moves.status(name)
@@ -210,20 +214,45 @@ class _Process:
                 sys.stderr.write(f"drained; {more:,} more batches wait\n")
 
     async def _all_done(self, engine: Engine) -> int | None:
-        """None while something is open; else 0, or 1 if something failed, expired or is uncertain."""
-        names = self._until_done or await self._every_batch(engine)
-        ok = True
+        """None while something is open; else 0, or 1 if something failed, expired, is uncertain or cannot be read.
+
+        What is done is not asked again; and of all batches there are, first those that expire soonest: mostly one
+        question is enough.
+        """
+        redis, keys = engine.link.redis, engine.moves.keys
+        names: Sequence[str] = self._until_done or ()
+        if not names:
+            for part in (await redis.zrange(keys.deadline, 0, _SHOWN - 1), await redis.zrange(keys.batches, 0, -1)):
+                names = _texts(part)
+                if await self._one_is_open(engine, names):
+                    return None
+        elif await self._one_is_open(engine, names):
+            return None
+        return 0 if all(self._well.get(name, True) for name in names) else 1
+
+    async def _one_is_open(self, engine: Engine, names: Sequence[str]) -> bool:
         for batch in names:
-            seen = await engine.moves.status(batch)
-            if seen is None:
-                continue
-            if seen.batch["state"] not in ("done", "closed", "purging"):
-                return None
-            ok = ok and not any(int(seen.batch.get(f"n_{bad}", 0)) for bad in ("failed", "expired", "uncertain"))
-        return 0 if ok else 1
+            if batch not in self._well:
+                well = await self._ended(engine, batch)
+                if well is None:
+                    return True
+                self._well[batch] = well
+        return False
 
     @staticmethod
-    async def _every_batch(engine: Engine) -> list[str]:
-        moves: Moves = engine.moves
-        found = await engine.link.redis.zrange(moves.keys.batches, 0, -1)
-        return [name.decode() for name in found]
+    async def _ended(engine: Engine, batch: str) -> bool | None:
+        """None: it is not done. Else: is all well?"""
+        try:
+            seen = await engine.moves.status(batch)
+            if seen is None:
+                return True
+            if seen.batch["state"] not in ("done", "closed", "purging"):
+                return None
+            return not any(int(seen.batch.get(f"n_{bad}", 0)) for bad in ("failed", "expired", "uncertain"))
+        except (ResponseError, ValueError, KeyError) as error:  # it will never be done
+            engine.events.set_aside(batch, f"it cannot be read ({type(error).__name__})")
+            return False
+
+
+def _texts(names: Sequence[bytes]) -> list[str]:
+    return [name.decode("utf-8", "backslashreplace") for name in names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 import time
 from typing import Literal, NamedTuple, Protocol
@@ -16,6 +17,9 @@ import msgspec
 import structlog
 
 Logger = structlog.typing.FilteringBoundLogger
+_STEERS = re.compile(
+    rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"  # DEL, C1, directions
+)
 _ORDER = ("timestamp", "level", "event", "pid")
 
 
@@ -72,7 +76,7 @@ class OutcomeLines:
         if self._waiting:
             self._waiting.append(b"")
             lines, self._waiting = self._waiting, []
-            self._stream.write(b"\n".join(lines))
+            self._stream.write(_escaped(b"\n".join(lines)))
             self._stream.flush()
 
 
@@ -104,4 +108,11 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> Logs:
 def _json(event: object, **_options: object) -> bytes:
     if isinstance(event, dict):
         event = {name: event[name] for name in _ORDER if name in event} | event
-    return msgspec.json.encode(event, enc_hook=repr)
+    return _escaped(msgspec.json.encode(event, enc_hook=repr))
+
+
+def _escaped(lines: bytes) -> bytes:
+    """What would steer a terminal, or turn the direction of its text, as \\u....: a receiver's reply may hold it."""
+    if lines.isascii() and b"\x7f" not in lines:
+        return lines
+    return _STEERS.sub(lambda sign: f"\\u{ord(sign[0].decode()):04x}".encode(), lines)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TextIO
+from typing import Final, TextIO
 
 from mailspool.cli.paint import Line, Span, harmless, line, painted, plain
+
+_STEERS: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Of what JSON itself leaves as it is: DEL, the C1 controls, and what turns the direction of text."""
 
 
 def colours(stream: TextIO) -> bool:
@@ -23,8 +27,9 @@ def colours(stream: TextIO) -> bool:
 
 
 def json_text(fields: Mapping[str, object]) -> str:
-    """One line, no spaces."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    """One line, no spaces. What would steer a terminal, or turn the direction of its text, stands there as \\u...."""
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() and "\x7f" not in text else _STEERS.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 class Say:

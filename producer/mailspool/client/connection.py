@@ -171,7 +171,7 @@ class Connection:
 
     async def strings(self, *words: Arg) -> list[str]:
         """The same as `command` for answers that are lists of names."""
-        return [name.decode() for name in cast("Iterable[bytes]", await self.command(*words))]
+        return [_text(name) for name in cast("Iterable[bytes]", await self.command(*words))]
 
     async def fields(self, key: str) -> dict[str, str]:
         """A whole hash of names and words."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mailspool.cli.paint import Span, folded, harmless, line, middle_cut, painted, plain, table, width
+from mailspool.cli.say import json_text
 
 
 def test_columns_line_up() -> None:
@@ -56,3 +59,11 @@ def test_folding_and_cutting() -> None:
     assert middle_cut("short", 16) == "short"
     assert middle_cut("a-very-long-name@example.org", 16) == "a-very-l…ple.org"
     assert width(middle_cut("漢字" * 20, 16)) <= 16
+
+
+def test_json_steers_no_terminal_and_loses_nothing() -> None:
+    words = "\x1b[31m\x7f\x9b31m\u202egpj.exe\u2066\u200f \u061cs\u0131"
+    text = json_text({"reply": words})
+    assert not set(text) & set("\x1b\x7f\x9b\u202e\u2066\u200f\u061c")
+    assert "s\u0131" in text
+    assert json.loads(text) == {"reply": words}
