@@ -122,6 +122,7 @@ def test_without_a_logger_everything_is_silent() -> None:
     [
         (lambda e: e.session_failed("main", "AUTH", "535 <a@b.test> no"), "session_failed", "warning"),
         (lambda e: e.route_closed("main", "paused", "535 <a@b.test> no", 300), "route_closed", "error"),
+        (lambda e: e.route_paused("main", "by a person"), "route_closed", "warning"),
         (lambda e: e.route_slowed("main", 2, 1.5, "421 <a@b.test>"), "route_slowed", "info"),
         (lambda e: e.sender_held("main", "a@b.test", "553 <a@b.test>", 3_600.0), "sender_held", "error"),
         (lambda e: e.sender_awake("main", "a@b.test"), "sender_awake", "info"),

@@ -174,6 +174,11 @@ class Events:
         if self._log is not None:
             self._log.error("route_closed", relay=relay, state=state, why=mask_addresses(why), for_s=round(for_s))
 
+    def route_paused(self, relay: str, why: str) -> None:
+        """Somebody wanted it: no error."""
+        if self._log is not None:
+            self._log.warning("route_closed", relay=relay, state="paused", why=why, for_s=0)
+
     def route_open(self, relay: str) -> None:
         if self._log is not None:
             self._log.info("route_open", relay=relay)

@@ -97,5 +97,7 @@ async def _switch(ask: Ask, spool: Spool, action: Action, name: str) -> None:
     if action == "pause":
         ask.say.text(f"The relay {name} is paused{already}.   Go on:  mailspool relay resume {name}")
     else:
-        words = "goes on" if changed else "was not paused by anybody; its workers look again now"
+        words = (
+            "goes on" if changed else "was not paused by you; if it has stopped by itself, its workers look again now"
+        )
         ask.say.text(f"The relay {name} {words}.   Look:  mailspool why {name}")

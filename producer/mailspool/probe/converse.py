@@ -16,13 +16,13 @@ from mailspool.probe.report import LOGIN_REFUSED, OK, ProbeReport, Stop, TlsFail
 from mailspool.probe.talk import MASK, Talk
 from mailspool.settings import Relay, Settings, did_you_mean, format_size, relay_from_url
 from mailspool.settings.hosts import host_name
+from mailspool.settings.relays import CHECK_LOGIN
 
 CONNECT_TIMEOUT_S: Final = 15.0
 REPLY_TIMEOUT_S: Final = 60.0
 """For a whole reply. RFC 5321 grants 5 minutes, but a person waits here; receivers that greet late take up to 30 s."""
 _BAD_ADDRESS: Final = re.compile(r"[\x00-\x20\x7f<>]")
 _HOST_PORT: Final = re.compile(r"[^@/]*:[0-9]{1,5}", re.ASCII)
-_CHECK_LOGIN: Final = "Check user and password; many providers want an app password or an API key here."
 
 
 async def probe(
@@ -174,7 +174,7 @@ async def _login(talk: Talk, user: str) -> None:
     if 400 <= answer.code < 500:
         raise Stop(f"login refused for now, try again later: {answer}", LOGIN_REFUSED)
     if not answer.ok:
-        raise Stop(f"login refused. {talk.relay.login_hint or _CHECK_LOGIN}", LOGIN_REFUSED)
+        raise Stop(f"login refused. {talk.relay.login_hint or CHECK_LOGIN}", LOGIN_REFUSED)
 
 
 def _cram(user: str, secret: str, challenge: str) -> str:

@@ -277,7 +277,7 @@ class Link:
             return reason
         if isinstance(root, _REFUSED):
             return ConfigError(
-                f"{self.name} refuses this user or password: {str(root)[:100]}. Check redis_password"
+                f"{self.name} refuses this user or password: {str(root)[:100].rstrip('.')}. Check redis_password"
                 " (MAILSPOOL_REDIS_PASSWORD) and the user in redis_url.",
                 code="redis_login",
             )

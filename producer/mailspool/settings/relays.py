@@ -26,6 +26,7 @@ Security = Literal["none", "opportunistic", "starttls", "tls"]
 
 _T = TypeVar("_T")
 
+CHECK_LOGIN: Final = "Check user and password; many providers want an app password or an API key here."
 MAIN: Final = "main"
 """The name of the relay that `relay_url` describes."""
 SMTP_PORT: Final = 25

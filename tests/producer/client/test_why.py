@@ -22,6 +22,7 @@ from mailspool.client.why.facts import (
 from mailspool.client.why.report import Why, moment, span
 from mailspool.contract.codec import encode_outcome
 from mailspool.contract.records import Outcome
+from mailspool.settings.relays import CHECK_LOGIN
 from mailspool.status import message_status, utc
 from tests.producer.client.why_facts import (
     BROKEN,
@@ -84,7 +85,7 @@ TOLD: list[tuple[BatchFacts, list[str], str | None]] = [
     # relays
     (
         facts(relays=(relay(told=REFUSED),)),
-        ["The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00."],
+        [f"The relay main has stopped by itself: 535 5.7.8 bad credentials; it looks again at 20:05:00. {CHECK_LOGIN}"],
         "mailspool probe main",
     ),
     (
@@ -145,7 +146,8 @@ ON_ITS_WAY: list[tuple[BatchFacts, list[str]]] = [
      ["1 chunk in the hands of a worker that is silent for 15 s or more; taken back by the next worker's tick.",
       LAST]),
     (facts(relays=(relay(told=REFUSED), relay("eu")), queue=BUSY), [
-        "The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00; eu is open.",
+        "The relay main has stopped by itself: 535 5.7.8 bad credentials; it looks again at 20:05:00; eu is open. "
+        f"{CHECK_LOGIN}",
         "2 chunks wait for their turn.", LAST]),
     (facts({"closed_until": NOW + 60_000, "closed_why": "relay main does not take the sender a: 550"}, queue=BUSY), [
         "Relay main does not take the sender a: 550; those rows are tried again by 20:01:00.",

@@ -21,6 +21,7 @@ from mailspool.client.why.others import of_domain, of_relay, of_spool
 from mailspool.client.why.report import Why
 from mailspool.contract.routenotes import Slowed
 from mailspool.contract.talks import Line, Talk, talk_text
+from mailspool.settings.relays import CHECK_LOGIN
 from mailspool.status import PauseStatus, utc
 from tests.producer.client.why_facts import (
     BROKEN,
@@ -56,7 +57,7 @@ RELAYS: list[tuple[RelayStatus, list[str]]] = [
     (relay(told={"talk": "{}"}), ["Nothing keeps mail for main: it is well; 1 worker with 3 open sessions."]),
     (relay(workers=0), ["No running worker has the relay main, so nothing leaves by it."]),
     (relay(told=REFUSED, workers=0),
-     ["The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00."]),
+     [f"The relay main has stopped by itself: 535 5.7.8 bad credentials; it looks again at 20:05:00. {CHECK_LOGIN}"]),
     (relay(told={"slow": Slowed(NOW - 1, NOW + HOUR, 4, 2.5, "421 less").encode()}),
      ["The relay main goes slower, as it asked for less: 421 less; "
       "it is back to all of its sessions and rate by 21:00."]),
@@ -205,7 +206,7 @@ def test_the_spool_tells_relays_and_later_tries() -> None:
     deferred = live("d", {"n_deferred": 50_000}, {"earliest_due_ms": NOW + HOUR, "next_due_ms": NOW + HOUR})
     why = spool(relays=(relay(told=REFUSED),), batches=(deferred,), live=1, deferred=50_000, uncertain=2)
     assert str(why).splitlines() == [
-        "The relay main is paused: 535 5.7.8 bad credentials; it looks again at 20:05:00.",
+        f"The relay main has stopped by itself: 535 5.7.8 bad credentials; it looks again at 20:05:00. {CHECK_LOGIN}",
         "b-d (d): 50,000 messages wait for a later try, next 21:00.",
         "2 messages are uncertain: a person must decide.",
     ]

@@ -124,9 +124,9 @@ async def test_a_paused_relay_gives_everything_back_and_takes_nothing() -> None:
         one.put(user(20))
         await until(lambda: len(one.desk.notes) == 1, "the first outcome waits")
         told: list[str] = []
-        one.yard.events.route_closed = lambda relay, state, why, for_s: told.append(f"{state} {why}")  # type: ignore[method-assign]  # kept
+        one.yard.events.route_paused = lambda relay, why: told.append(why)  # type: ignore[method-assign]  # kept
         assert not one.route.pause_by_hand(on=True)
-        assert told == ["paused by a person; to go on: mailspool relay resume main"]
+        assert told == ["by a person; to go on: mailspool relay resume main"]
         await one.quiet()
         assert receiver.received <= 3, "what is on the wire finishes, and the one whose envelope is out"
         assert len(one.back()) == 20 - receiver.received

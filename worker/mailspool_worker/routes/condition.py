@@ -145,7 +145,7 @@ class Condition:
         was, self._by_hand = self._by_hand, on
         if on and not was:
             why = f"by a person; to go on: mailspool relay resume {self.relay.name}"
-            self._events.route_closed(self.relay.name, "paused", why, 0.0)
+            self._events.route_paused(self.relay.name, why)
             self._give_back_all()
         elif was and not on:
             self._events.route_open(self.relay.name)

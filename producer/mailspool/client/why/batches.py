@@ -5,6 +5,7 @@ What ends by itself has a time; what only a person can end names the command tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mailspool.client.relays import RelayStatus
@@ -23,9 +24,12 @@ from mailspool.client.why.report import (
     when,
 )
 from mailspool.contract.states import CHUNK_SIZE, DEFERRED, LEASE_MS
+from mailspool.settings.relays import CHECK_LOGIN
 from mailspool.status import PauseStatus, held_words, utc
 
 _GROUPS_SHOWN = 8
+_LOGIN_REFUSED = re.compile(r"53[0458]\b|5\d\d[ -]5\.7\.(?:8|57)\b", re.ASCII)
+"""What servers answer to a wrong user or password."""
 UNCERTAIN_WORDS = "uncertain: the final reply was lost. You decide: retry, or resolve."
 _COUNTS = ("sent", "failed", "expired", "cancelled", "suppressed", "uncertain")
 
@@ -163,8 +167,12 @@ def relay_cause(relay: RelayStatus, now_ms: int, code: Code, rest: str = "") -> 
         words = f"The relay {relay.name} is paused by you since {when(relay.since, now_ms)}{rest}."
         return Cause(code, words, do=f"mailspool relay resume {relay.name}")
     until = relay.until if relay.until is not None and ms_of(relay.until) > now_ms else None
+    # Its own doing is told in other words than a person's: `relay resume` ends both.
+    state = "has stopped by itself" if relay.state == "paused" else f"is {relay.state}"
     looks = f"looks again at {when(until, now_ms)}" if until else "looks again with the next mail"
-    words = f"The relay {relay.name} is {relay.state}: {relay.why or 'no reason known'}; it {looks}{rest}."
+    words = f"The relay {relay.name} {state}: {relay.why or 'no reason known'}; it {looks}{rest}."
+    if _LOGIN_REFUSED.match(relay.why or ""):
+        words = f"{words} {CHECK_LOGIN}"
     return Cause(code, words, until=until, do=f"mailspool probe {relay.name}")
 
 
