@@ -93,6 +93,8 @@ def test_pause_and_resume(here: Here) -> None:
     assert "paused   the spool is paused by you since " in shown.out
     assert "! The spool is paused by you.   Go on:  mailspool resume\n" in shown.err
     assert "! Bulk mail is paused by you.   Go on:  mailspool resume --class bulk\n" in shown.err
+    env = {"MAILSPOOL_RELAY_URL": "smtp://127.0.0.1:2525"}
+    assert "Bulk mail is paused by you since " in here.run("why", "main", env=env).out
     one = here.run("status", batch).out
     assert "active: the spool is paused by you since " in one
     assert one.splitlines()[-1] == "next  mailspool resume"

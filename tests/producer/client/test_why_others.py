@@ -84,6 +84,17 @@ def test_a_relay_under_a_paused_spool_and_with_held_senders() -> None:
     assert why.next_try is None
 
 
+def test_a_relay_and_a_paused_class() -> None:
+    """The other class goes on over it."""
+    pause = PauseStatus("bulk", utc(NOW - HOUR))
+    why = of_relay(relay(), (), (pause,), NOW)
+    assert [(cause.code, cause.words, cause.do) for cause in why.causes] == [
+        ("partly", "Bulk mail is paused by you since 19:00.", "mailspool resume --class bulk")
+    ]
+    closed = of_relay(relay(told=REFUSED), (), (pause,), NOW)
+    assert closed.next_try == datetime(2026, 11, 23, 20, 5, tzinfo=UTC)
+
+
 # -- a domain
 
 

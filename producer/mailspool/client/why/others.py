@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from mailspool.client.relays import UNSERVED, RelayStatus
@@ -19,7 +20,7 @@ _GROUPS_SHOWN = 10
 
 def of_relay(relay: RelayStatus, senders: tuple[HeldSender, ...], pauses: tuple[PauseStatus, ...], now_ms: int) -> Why:
     """One relay."""
-    causes = [pause_cause(pause, now_ms) for pause in pauses]
+    causes = [_pause_of_some(pause, now_ms) for pause in pauses]
     if relay.state == UNSERVED:
         words = f"No running worker has the relay {relay.name}, so nothing leaves by it."
         causes.append(Cause("no_worker", words, do="mailspool worker"))
@@ -39,6 +40,12 @@ def of_relay(relay: RelayStatus, senders: tuple[HeldSender, ...], pauses: tuple[
         words = f"Its last failed opening, {when(relay.last_failure_at, now_ms)}: {relay.last_failure}"
         causes.append(Cause("failed", words))
     return Why("relay", relay.name, tuple(causes), earliest(causes, now_ms))
+
+
+def _pause_of_some(pause: PauseStatus, now_ms: int) -> Cause:
+    """For a relay, a class that is paused is a part: it carries the other one."""
+    cause = pause_cause(pause, now_ms)
+    return cause if pause.what == "spool" else replace(cause, code="partly")
 
 
 def pause_cause(pause: PauseStatus, now_ms: int) -> Cause:

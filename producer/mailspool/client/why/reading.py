@@ -250,8 +250,8 @@ async def _message(connection: Connection, batch: str, row: int, total: int) -> 
 async def _of_relay(connection: Connection, name: str) -> Why:
     now_ms = await browse.now_ms(connection)
     told = (await browse.routes_told(connection, [name]))[name]
-    pauses = tuple(pause for pause in await browse.pauses(connection) if pause.what == "spool")
-    return of_relay(await one_relay(connection, name), tuple(senders_of(name, told, now_ms)), pauses, now_ms)
+    pauses, senders = await browse.pauses(connection), tuple(senders_of(name, told, now_ms))
+    return of_relay(await one_relay(connection, name), senders, pauses, now_ms)
 
 
 # -- a domain

@@ -21,7 +21,7 @@ Code = Literal[
     "send_at",  # a date ahead
     "no_worker",  # none runs, or none that serves its class, relay or record version
     "relay",  # closed: breaker, login, quota, reputation
-    "partly",  # a relay is closed, and others are open
+    "partly",  # a relay is closed, and others are open; of a relay: a class is paused
     "sender",  # a relay refuses this From domain
     "rate",  # a relay's rate is used up
     "slow",  # a relay asked for less
