@@ -1,7 +1,7 @@
 """`mailspool pause` and `mailspool resume`: the whole spool or a class, for everybody, until resumed.
 
-What is on the wire finishes. Nothing to do is no error. The answer is `{batch, moved, class}`: `batch` is null, `moved`
-the mails that wait behind the pause.
+What is on the wire finishes. Nothing to do is no error. The answer is `{batch, moved, class, changed}`: `batch` is
+null, `moved` the mails that wait behind the pause, `changed` false where it was so already.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pause(ask: Ask, class_: OneClass = None) -> int:
             was = await _is_paused(spool, class_)
             moved = await spool.pause(class_)
             far = " already" if was else f": {_mails(moved)}"
-            _answer(ask, class_, moved, f"{_what(class_)} is paused{far}.   Go on:  {_resume(class_)}")
+            _answer(ask, class_, moved, not was, f"{_what(class_)} is paused{far}.   Go on:  {_resume(class_)}")
         return 0
 
     return interrupt.run(main)
@@ -46,7 +46,7 @@ def resume(ask: Ask, class_: OneClass = None) -> int:
             was = await _is_paused(spool, class_)
             moved = await spool.resume(class_)
             far = f"goes on: {_mails(moved, 'waited')}" if was else "was not paused"
-            _answer(ask, class_, moved, f"{_what(class_)} {far}.")
+            _answer(ask, class_, moved, was, f"{_what(class_)} {far}.")
             _tell_others(ask, await spool.status())
             await _tell_relays(ask, spool)
         return 0
@@ -54,9 +54,9 @@ def resume(ask: Ask, class_: OneClass = None) -> int:
     return interrupt.run(main)
 
 
-def _answer(ask: Ask, class_: ClassName | None, moved: int, words: str) -> None:
+def _answer(ask: Ask, class_: ClassName | None, moved: int, changed: bool, words: str) -> None:
     if ask.say.json:
-        ask.say.object({"batch": None, "moved": moved, "class": class_})
+        ask.say.object({"batch": None, "moved": moved, "class": class_, "changed": changed})
     else:
         ask.say.text(words)
 

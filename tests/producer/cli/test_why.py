@@ -88,7 +88,9 @@ def test_pause_and_resume(here: Here) -> None:
     batch = queued(here)
     ran = here.run("pause")
     assert (ran.code, ran.out) == (0, "The spool is paused: 5 mails wait.   Go on:  mailspool resume\n")
-    assert here.run("pause", "--class", "bulk", "--json").json() == {"batch": None, "moved": 5, "class": "bulk"}
+    assert here.run("pause", "--class", "bulk", "--json").json() == {
+        "batch": None, "moved": 5, "class": "bulk", "changed": True,
+    }  # fmt: skip
     shown = here.run("status")
     assert "paused   the spool is paused by you since " in shown.out
     assert "! The spool is paused by you.   Go on:  mailspool resume\n" in shown.err
@@ -102,7 +104,9 @@ def test_pause_and_resume(here: Here) -> None:
     assert resumed.out == "The spool goes on: 5 mails waited.\n"
     assert "! Bulk mail stays paused.   Go on:  mailspool resume --class bulk\n" in resumed.err
     assert here.run("status", batch).out.splitlines()[-1] == "next  mailspool resume --class bulk"
-    assert here.run("resume", "--class", "bulk", "--json").json() == {"batch": None, "moved": 5, "class": "bulk"}
+    assert here.run("resume", "--class", "bulk", "--json").json() == {
+        "batch": None, "moved": 5, "class": "bulk", "changed": True,
+    }  # fmt: skip
     assert here.run("status", "--json").json()["paused"] == []
     assert here.run("pause", "--class", "fast").code == 2
 
@@ -111,8 +115,10 @@ def test_what_is_paused_or_resumed_twice_is_no_empty_spool(here: Here) -> None:
     queued(here)
     here.run("pause")
     assert here.run("pause").out == "The spool is paused already.   Go on:  mailspool resume\n"
+    assert here.run("pause", "--json").json() == {"batch": None, "moved": 0, "class": None, "changed": False}
     here.run("resume")
     assert here.run("resume").out == "The spool was not paused.\n"
+    assert here.run("resume", "--json").json() == {"batch": None, "moved": 0, "class": None, "changed": False}
     assert here.run("resume", "--class", "bulk").out == "Bulk mail was not paused.\n"
 
 
