@@ -1,7 +1,7 @@
 """`retry`, `hold`, `release`, `cancel`: what a person may do to a batch that is on its way.
 
 Each answers `{batch, moved}`; nothing to do is no error. Raises NotFound (66), InputError (65: a cancelled batch
-cannot be tried again). Only `cancel` asks, and only where somebody sits at a terminal.
+cannot be tried again). Only `cancel` asks, and only where somebody sits at a terminal; everywhere it says how many.
 """
 
 from __future__ import annotations
@@ -113,7 +113,14 @@ def cancel(
             raise typer.Exit(0)
         return await batch.cancel()
 
-    return _act(ask, ref, act, lambda moved, batch: f"{_mails(moved)} of {batch.id} cancelled", _nothing_open)
+    return _act(ask, ref, act, _cancelled, _nothing_open)
+
+
+def _cancelled(moved: int, status: BatchStatus) -> str:
+    """How many, and of what: a script is not asked."""
+    name = f" ({status.name})" if status.name else ""
+    before = f"; {status.sent:,} of its {status.total:,} were sent before" if status.sent else ""
+    return f"{_mails(moved)} of {status.id}{name} cancelled{before}"
 
 
 def _nothing_open(status: BatchStatus) -> str:
@@ -144,7 +151,7 @@ def _act(
     ask: Ask,
     ref: str,
     action: Callable[[Batch], Awaitable[int]],
-    words: Callable[[int, Batch], str],
+    words: Callable[[int, BatchStatus], str],
     why_none: Callable[[BatchStatus], str],
     asked: str = "",
 ) -> int:
@@ -161,7 +168,7 @@ def _act(
                 ask.say.object(Moved(batch.id, moved).to_dict())
             else:
                 none = "" if moved else why_none(status)
-                ask.say.text(f"Nothing to do: {none}." if none else words(moved, batch))
+                ask.say.text(f"Nothing to do: {none}." if none else words(moved, status))
             if moved and (told := _still_waits(status, asked)):
                 ask.say.notice(*told)
         return 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailspool.cli.control import _none_to_retry, _still_waits, _why_not
+from mailspool.cli.control import _cancelled, _none_to_retry, _still_waits, _why_not
 from mailspool.errors import InputError
 from tests.producer.cli.commands import Here
 from tests.producer.cli.test_screens import ACTIVE, DONE
@@ -28,6 +28,12 @@ def test_what_is_so_already(here: Here) -> None:
     assert says("cancel") == f"2 mails of {batch} cancelled\n"
     for command in ("hold", "release", "cancel"):
         assert says(command) == f"Nothing to do: {batch} is cancelled already.\n"
+
+
+def test_cancel_says_how_many_and_what_was_sent_before() -> None:
+    words = "19,485 mails of b7k2m9q4x (invoices) cancelled; 30,512 of its 50,000 were sent before"
+    assert _cancelled(19_485, ACTIVE) == words
+    assert _cancelled(1, replace(ACTIVE, name="", sent=0)) == "1 mail of b7k2m9q4x cancelled"
 
 
 def test_what_keeps_it_all_the_same_is_told(here: Here) -> None:
