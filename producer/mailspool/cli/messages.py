@@ -22,7 +22,7 @@ import typer
 from mailspool.cli.failures import NO_ROOM, Usage
 from mailspool.cli.options import Ask, DomainFilter, ReplyFilter, ToFilter
 from mailspool.contract.states import STATES, State
-from mailspool.errors import InputError, MailspoolError
+from mailspool.errors import InputError, MailspoolError, NotFound
 
 if TYPE_CHECKING:
     from mailspool.batch import Batch
@@ -52,7 +52,9 @@ def show(
     ask: Ask,
     ref: Annotated[
         str,
-        typer.Argument(metavar="BATCH|MESSAGE", help="A batch, or a message: its batch and row, b7k2m9q4x-17."),
+        typer.Argument(
+            metavar="BATCH|MESSAGE", help="A batch, or a message: its batch and row, b7k2m9q4x-17 or key:KEY-17."
+        ),
     ],
     state: Annotated[
         list[str] | None,
@@ -82,7 +84,7 @@ def show(
 
     async def main(signals: Signals) -> int:
         async with ask.opened() as spool:
-            number = _row_of(ref)
+            number = await _row_meant(spool, ref)
             if number is not None and (states or to or domain or reply or limit or file):
                 raise Usage("one message needs no filter.")
             await (_messages(ask, spool, ref, filters, file) if number is None else _message(ask, spool, ref, number))
@@ -118,10 +120,30 @@ class _Filters:
             yield message
 
 
+async def _row_meant(spool: Spool, ref: str) -> int | None:
+    """The row of a message. A key may end in a number itself (`invoices-2026-11`): the longest that exists is meant."""
+    number = _row_of(ref)
+    if number is None or not ref.startswith("key:"):
+        return number
+    if await _is_there(spool, ref) or not await _is_there(spool, ref.rpartition("-")[0]):
+        return None
+    return number
+
+
+async def _is_there(spool: Spool, ref: str) -> bool:
+    try:
+        await spool.batch(ref)
+    except NotFound as error:
+        if error.code != "no_such_batch":
+            raise
+        return False
+    return True
+
+
 def _row_of(ref: str) -> int | None:
-    """17 of `b7k2m9q4x-17`; a key may hold hyphens."""
+    """17 of `b7k2m9q4x-17`."""
     batch, sign, row = ref.rpartition("-")
-    if ref.startswith("key:") or not sign or not batch or not (row.isascii() and row.isdigit()) or int(row) < 1:
+    if not sign or not batch or not (row.isascii() and row.isdigit()) or int(row) < 1:
         return None
     return int(row)
 

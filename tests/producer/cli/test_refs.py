@@ -27,6 +27,14 @@ def test_a_message_of_a_key(here: Here) -> None:
     here.send("--to", "a@x.org", "--key", "invoices")
     assert "Did you mean key:invoices?" in here.run("show", "inv-1").err
     assert here.run("show", "key:invoices").code == 0
+    assert here.run("show", "key:invoices-1", "--json").json()["row"] == 1
+    assert here.run("why", "key:invoices-1", "--json").json()["kind"] == "message"
+    assert here.run("show", "key:invoices-9").code == 66
+    assert 'no batch with the key "voices-1"' in here.run("show", "key:voices-1").err
+    longer = here.send("--to", "a@x.org", "--key", "invoices-1").out.strip()
+    assert here.run("show", "key:invoices-1", "--json").json()["id"] == f"{longer}-1", "the longest key that exists"
+    assert here.run("why", "key:invoices-1", "--json").json()["about"] == longer
+    assert here.run("show", "key:invoices-1-1", "--json").json()["batch"] == longer
 
 
 def test_a_name_and_keys_that_nobody_typed(here: Here) -> None:

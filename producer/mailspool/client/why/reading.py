@@ -62,7 +62,13 @@ async def why_of(connection: Connection, ref: str | None) -> Why:
             return of_domain(await _domain_facts(connection, ref))
         if (found := _MESSAGE.fullmatch(ref)) is not None:
             return of_message(await _message_facts(connection, found[1], int(found[2])))
-    batch = (await browse.find_batch(connection, ref)).batch
+    try:
+        batch = (await browse.find_batch(connection, ref)).batch
+    except NotFound:  # a key may end in a number itself: the longest that exists is meant
+        shorter = _MESSAGE.fullmatch(ref) if ref.startswith("key:") else None
+        if shorter is None or not await connection.command("EXISTS", connection.keys.key(shorter[1][4:])):
+            raise
+        return of_message(await _message_facts(connection, shorter[1], int(shorter[2])))
     with browse.reading(connection, batch):
         return of_batch(await batch_facts(connection, batch))
 
