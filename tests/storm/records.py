@@ -84,6 +84,8 @@ class Batch:
     due_at: dict[int, int] = field(default_factory=dict)
     """When each chunk was first due, as its commit says."""
     uploads: dict[str, tuple[int, int]] = field(default_factory=dict)
+    empty_at: dict[str, int] = field(default_factory=dict)
+    """When those were committed that added nothing."""
 
     @property
     def total(self) -> int:
@@ -115,7 +117,7 @@ class Records:
             case ops.Load(), Loaded("OK"):
                 self._load(op, now)
             case ops.Commit(), Loaded("OK"):
-                self._commit(op.b, op.u)
+                self._commit(op.b, op.u, now)
             case ops.Collect(), "MORE":
                 self.uploads[op.u].going = True
             case ops.Collect(), "OK":
@@ -158,7 +160,7 @@ class Records:
         upload.loaded_at[op.k] = now
         upload.known += known
 
-    def _commit(self, b: str, u: str) -> None:
+    def _commit(self, b: str, u: str, now: int) -> None:
         upload = self.uploads.get(u)
         if upload is None:
             return
@@ -166,6 +168,8 @@ class Records:
         batch = self.batches.setdefault(b, Batch(begun.key, begun.spec, begun.fields))
         if u not in batch.uploads:
             batch.take(u, upload.chunks, upload.known, upload.loaded_at)
+            if not batch.uploads[u][0]:
+                batch.empty_at[u] = now
             del self.uploads[u]
 
     def _send1(self, op: ops.SendOne, now: int) -> None:

@@ -15,7 +15,9 @@ from redis.asyncio import Redis
 
 from mailspool.contract.moves import Moves
 
-_OF_A_BATCH = frozenset(("spec", "talk", "chunk", "out", "rows", "odd", "lost", "due", "run", "uploads", "blobs"))
+_OF_A_BATCH = frozenset(
+    ("spec", "talk", "chunk", "out", "rows", "odd", "lost", "due", "run", "uploads", "empty", "blobs")
+)
 _OF_AN_UPLOAD = frozenset(("upload", "up:due", "up:rows"))
 _BATCH_INDEXES = (
     "batches",

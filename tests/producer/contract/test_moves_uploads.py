@@ -195,6 +195,21 @@ def test_a_commit_names_its_total(world: World, total: int, kind: str) -> None:
     assert world.do(ops.Commit("b1", "u1", total)).kind == kind
 
 
+def test_uploads_that_added_nothing_are_forgotten_after_an_hour(world: World) -> None:
+    """A script that is run every minute; its first commit, which added the rows, answers the same for ever."""
+    commit(world, "u0", [names(2)], "A", given={"lifetime": 8 * UPLOAD_ABANDONED_MS})
+    for n in range(1, 90):
+        world.now += 60_000
+        begin(world, f"u{n}", "A")
+        load(world, "b0", f"u{n}", n, names(2))
+        assert world.do(ops.Commit("b0", f"u{n}", 2)) == Loaded("OK", 0, 2)
+    kept = world.db.hash("uploads:b0")
+    assert len(kept) == 1 + UPLOAD_ABANDONED_MS // 60_000
+    assert world.do(ops.Commit("b0", "u0", 2)) == Loaded("OK", 2, 0)
+    assert world.do(ops.Commit("b0", "u89", 2)) == Loaded("OK", 0, 2)
+    assert world.do(ops.Commit("b0", "u1", 2)) == Loaded("TAKEN")
+
+
 def test_a_commit_without_its_attachment(world: World) -> None:
     begin(world, "u1")
     assert world.do(ops.Commit("b1", "u1", 0, (SHA,))) == Loaded("BLOB", detail=SHA)

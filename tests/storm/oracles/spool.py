@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mailspool.contract.states import CLASSES
+from mailspool.contract.states import CLASSES, UPLOAD_ABANDONED_MS
 from tests.storm.case import Step, must
 from tests.storm.records import payload
 from tests.storm.snapshot import PREFIX, Snapshot
 
-OF_BATCH = frozenset({"spec", "due", "run", "rows", "lost", "odd", "uploads", "blobs"})
+OF_BATCH = frozenset({"spec", "due", "run", "rows", "lost", "odd", "uploads", "empty", "blobs"})
 OF_CLASS = frozenset({"flight", "apart", "open", "later", "totals"})
 SINGLE = frozenset(
     {
@@ -143,13 +143,21 @@ def uploads_hold_what_was_loaded(step: Step) -> None:
 
 
 def committed_uploads_are_remembered(step: Step) -> None:
-    """Their answers and their rows' identities stay until the purge, so that the same row is never taken twice."""
+    """Their answers and their rows' identities stay until the purge, so that the same row is never taken twice; of
+    one that added nothing, for an hour."""
     db = step.post
     for b, batch in step.records.batches.items():
         if db.batch(b).get("state", "purging") == "purging":
             continue
         stored = {u: f"{added},{known}" for u, (added, known) in batch.uploads.items()}
-        must(db.hash(f"uploads:{b}") == stored, "committed uploads", b)
+        found_there = db.hash(f"uploads:{b}")
+        gone = {
+            u
+            for u in stored.keys() - found_there.keys()
+            if batch.empty_at.get(u, step.now) <= step.now - UPLOAD_ABANDONED_MS
+        }
+        must(found_there == {u: told for u, told in stored.items() if u not in gone}, "committed uploads", b)
+        must(db.scores(f"empty:{b}").keys() == batch.empty_at.keys() - gone, "uploads that added nothing", b)
         if batch.key:
             found = frozenset().union(*(db.members(f"ids:{u}") for u in stored))
             must(found == batch.ids, "identities of a committed batch", b)

@@ -1,5 +1,5 @@
 -- commit b u total [sha]... : make the upload part of the batch; from here on it is acknowledged.
--- Answers {OK, added, known} (the same for ever) | {TAKEN} | {CLOSED, verdict} | {EXPIRED} | {INCOMPLETE} | {BLOB, sha}.
+-- Answers {OK, added, known} (the same for ever; of an upload that added nothing, for an hour) | {TAKEN} | {CLOSED, verdict} | {EXPIRED} | {INCOMPLETE} | {BLOB, sha}.
 local u = ARGV[3]
 local function answer(stored) local added, known = stored:match('^(%d+),(%d+)$'); return {'OK', tonumber(added), tonumber(known)} end
 local before = call('HGET', P..'uploads:'..b, u)
@@ -32,6 +32,13 @@ bump('total', added)
 local spec = added > 0 and call('HGET', U, 'spec')
 if spec then call('SET', P..'spec:'..b, spec); call('HDEL', B, 'bare') end
 local stored = added..','..c[2]
+if added == 0 then                                    -- of a script that is run every minute: a field a minute, for ever
+  local empty = P..'empty:'..b
+  for _, old in ipairs(call('ZRANGEBYSCORE', empty, '-inf', now - @upload_abandoned_ms@, 'LIMIT', 0, 10)) do
+    call('HDEL', P..'uploads:'..b, old); call('ZREM', empty, old)
+  end
+  call('ZADD', empty, now, u)
+end
 call('HSET', P..'uploads:'..b, u, stored); call('HDEL', B, 'upload'); call('UNLINK', U); call('ZREM', P..'loading', u)
 turn()
 erase_content()

@@ -2,13 +2,13 @@
 -- batch has this upload). Answers {name, why}...: orphan, stranger (of no known kind: stays), empty (an attachment without
 -- its content: stays), broken (something else was written there: stays), ask (ids of an upload that is over).
 local mode = ARGV[2]
-local OF_BATCH = {spec = 1, due = 1, run = 1, rows = 1, lost = 1, odd = 1, uploads = 1, blobs = 1, talk = 1}
+local OF_BATCH = {spec = 1, due = 1, run = 1, rows = 1, lost = 1, odd = 1, uploads = 1, empty = 1, blobs = 1, talk = 1}
 local OF_CLASS = {flight = 1, apart = 1, aside = 1, open = 1, later = 1, totals = 1}
 local NAMED = {worker = 1, route = 1, q = 1}
 local SINGLE = {deadline = 1, retire = 1, batches = 1, ids = 1, loading = 1, workers = 1, paused = 1, turn = 1,
   suppressed = 1, suspects = 1, events = 1, erase = 1, chores = 1}
 local TYPE = {batch = 'hash', spec = 'string', due = 'zset', run = 'hash', rows = 'hash', lost = 'hash', odd = 'set',
-  uploads = 'hash', blobs = 'set', talk = 'hash', flight = 'zset', apart = 'zset', aside = 'zset', open = 'zset',
+  uploads = 'hash', empty = 'zset', blobs = 'set', talk = 'hash', flight = 'zset', apart = 'zset', aside = 'zset', open = 'zset',
   later = 'zset', totals = 'hash', worker = 'hash', route = 'hash', q = 'zset', deadline = 'zset', retire = 'zset',
   batches = 'zset', ids = 'zset', loading = 'zset', workers = 'zset', paused = 'hash', turn = 'string',
   suppressed = 'hash', suspects = 'hash', erase = 'set', chores = 'hash', chunk = 'string', out = 'hash',

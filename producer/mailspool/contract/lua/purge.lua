@@ -19,5 +19,5 @@ for _, k in ipairs(ks) do call('UNLINK', P..'chunk:'..b..':'..k, outcomes(k)); c
 if #ks == 100 then return 'MORE' end
 for _, u in ipairs(call('HKEYS', P..'uploads:'..b)) do call('UNLINK', P..'ids:'..u) end
 release_blobs()
-call('UNLINK', P..'uploads:'..b, P..'odd:'..b, P..'spec:'..b, P..'talk:'..b, ROWS, DUE, RUN, LOST); call('ZREM', P..'retire', b); call('DEL', B)
+call('UNLINK', P..'uploads:'..b, P..'empty:'..b, P..'odd:'..b, P..'spec:'..b, P..'talk:'..b, ROWS, DUE, RUN, LOST); call('ZREM', P..'retire', b); call('DEL', B)
 return 'OK'
