@@ -270,7 +270,9 @@ class Stage:
         self.faults += [
             f"{worker.name} exited: {worker.words()[-300:]}" for worker in self.workers.values() if not worker.alive
         ]
-        expect = {"states": sorted(self.ends), "again_limit_s": self.again_limit_s, "attempts": self.attempts}
+        # A short edition's machine may be busy with something else.
+        again_limit_s = self.again_limit_s if self.size.lease_s is None else 30.0
+        expect = {"states": sorted(self.ends), "again_limit_s": again_limit_s, "attempts": self.attempts}
         expect["gap_limit_s"] = self.size.gap_limit_s
         (self.folder / "expect.json").write_text(json.dumps(expect))
         (self.folder / "blows.jsonl").touch()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import cast
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -188,7 +187,7 @@ async def test_a_job_that_was_done_meanwhile_is_not_begun_nor_kept_from_others(
     async with ground(make_settings) as one:
         one.side.stop_picking()  # the test polls by hand
         await until(lambda: len(one.side._workers) == 2, "both work")
-        worker = cast("module._Slots", one.side._workers["bulk"])
+        worker = one.side._workers["bulk"]
         worker.allow_pick_jobs = picks
         if not picks:
             await one.enqueue("bulk", 1)  # it waits, but a stop came while Redis was asked
@@ -205,7 +204,7 @@ async def test_a_refused_write_or_a_strange_score_ends_no_worker(make_settings: 
         await one.link.redis.zadd(one.keys.queue("bulk"), {"ms:b1:6:1": float("-inf")})
         await one.link.redis.config_set("min-replicas-to-write", 1)
         try:
-            worker = cast("module._Slots", one.side._workers["bulk"])
+            worker = one.side._workers["bulk"]
             await worker._take(["ms:b1:7:1"])
         finally:
             await one.link.redis.config_set("min-replicas-to-write", 0)

@@ -62,8 +62,8 @@ async def _cut_inside_replies(stage: Stage, proxy: Proxy) -> None:
 async def frozen(stage: Stage) -> None:
     """SIGSTOP of the server in the middle."""
     stage.again_limit_s = AGAIN_S
-    socket = stage.own_server()
-    (pid,) = servers_below(socket.parent)
+    stage.own_server()
+    (pid,) = servers_below(stage.folder / "redis")
     stage.rest.callback(os.kill, pid, signal.SIGCONT)
     await stage.begin()
     await stage.until_received(stage.share(0))
