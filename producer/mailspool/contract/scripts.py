@@ -1,11 +1,13 @@
 """The Lua sources, read once, filled in and named by their SHA-1.
 
-Every move is `lua/prelude.lua` + `lua/<move>.lua`. Constants come from `states.py`, so that a number stands once.
+Every move is `lua/prelude.lua` + `lua/<move>.lua`; where it may bring something to rest, `lua/erasure.lua` stands in
+the prelude. Constants come from `states.py`, so that a number stands once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -80,6 +82,12 @@ _FILLED_IN = {
 }
 
 
+_ERASURE = re.compile(r"-- @erasure@ .*\n")
+_ENDS = re.compile(r"\b(?:asleep|finish|rest|erase_rows|erase_content)\(")
+"""The prelude's functions that erase, or call one that does."""
+_NO_ERASURE = "local erase_rows, erase_content\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One move's source and the name that Redis knows it by."""
@@ -94,14 +102,16 @@ def scripts(prefix: str, served: tuple[int, ...] = states.VERSIONS_SERVED) -> di
     """All moves for one key prefix. `served`: the record versions that this release reads, and so may feed."""
     folder = files("mailspool.contract") / "lua"
     prelude = (folder / "prelude.lua").read_text("utf-8").replace("@prefix@", f"{prefix}:")
+    erasure = (folder / "erasure.lua").read_text("utf-8").replace("@prefix@", f"{prefix}:")
     found = {}
     for name in NAMES:
         body = (folder / f"{name}.lua").read_text("utf-8")
+        ends = erasure if _ENDS.search(body) else _NO_ERASURE
         if name not in REFUSED_WHEN_FULL | READING:
             body = body.rstrip("\n") + "\n"
             first, _, rest = body.partition("\n")
             body = f"{first}\n{_GO_ON_WHEN_FULL}{rest}"
-        text = prelude + body
+        text = ends.join(_ERASURE.split(prelude)) + body
         text = text.replace("@versions_served@", ",".join(map(str, served)))
         for word, number in _FILLED_IN.items():
             text = text.replace(word, str(number))

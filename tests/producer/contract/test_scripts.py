@@ -12,9 +12,11 @@ from mailspool.contract.scripts import NAMES, scripts
 
 FILES = sorted(path.name for path in (files("mailspool.contract") / "lua").iterdir() if path.name.endswith(".lua"))
 
+PARTS = {"prelude.lua", "erasure.lua"}
+
 
 def test_every_file_is_a_move() -> None:
-    assert [name.removesuffix(".lua") for name in FILES if name != "prelude.lua"] == sorted(NAMES)
+    assert [name.removesuffix(".lua") for name in FILES if name not in PARTS] == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,6 +25,25 @@ def test_a_script_is_filled_in_and_named_by_its_text(name: str) -> None:
     assert not re.findall(r"@\w+@", script.text)
     assert script.sha == hashlib.sha1(script.text.encode(), usedforsecurity=False).hexdigest()
     assert "local P = 'spool:'" in script.text
+
+
+def test_erasure_stands_where_something_may_come_to_rest_and_nowhere_else() -> None:
+    lua = files("mailspool.contract") / "lua"
+    prelude = (lua / "prelude.lua").read_text("utf-8")
+    functions = dict(re.findall(r"^local function (\w+)\((.*?)(?=^local |\Z)", prelude, re.DOTALL | re.MULTILINE))
+    ends, before = {"erase_rows", "erase_content"}, set[str]()
+    while ends != before:
+        before = set(ends)
+        ends |= {name for name, body in functions.items() if calls(body, ends)}
+    assert {"asleep", "finish", "rest"} < ends
+    for name, script in scripts("spool").items():
+        needed = calls((lua / f"{name}.lua").read_text("utf-8"), ends)
+        assert ("local function erase_rows" in script.text) == needed, name
+    assert "local function erase_rows" not in scripts("spool")["record"].text, "it is called for every mail"
+
+
+def calls(text: str, names: set[str]) -> bool:
+    return any(re.search(rf"\b{name}\(", text) for name in names)
 
 
 def test_two_spools_have_other_scripts() -> None:

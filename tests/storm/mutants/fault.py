@@ -37,11 +37,14 @@ def scripts_with(fault: Fault) -> Mapping[str, Script]:
             prelude, start, body = script.text.partition(f"\n-- {name} ")
             if not start:
                 raise FaultError(f"{name}.lua does not begin with its name")
+            if fault.where == PRELUDE and fault.old not in prelude:
+                continue  # erasure.lua does not stand in every script
             prelude, body = _replaced(fault, prelude, body)
             text = prelude + start + body
             found[name] = Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
     if not found:
-        raise FaultError(f"{fault.name}: there is no script {fault.where}")
+        what = f"no prelude holds {fault.old!r}" if fault.where == PRELUDE else f"there is no script {fault.where}"
+        raise FaultError(f"{fault.name}: {what}")
     return found
 
 
