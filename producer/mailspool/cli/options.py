@@ -60,7 +60,7 @@ class Run:
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
+def loading() -> Iterator[None]:
     """Around imports of much: nothing they make is garbage, and looking for it takes a fifth of their time."""
     was = gc.isenabled()
     gc.disable()
@@ -82,7 +82,7 @@ class Ask:
     def settings(self, *, tell: bool = True, **overrides: object) -> Settings:
         """Read once; what people should know about them is said then (`tell`: unless somebody else does)."""
         if self._settings is None:
-            with _loading():
+            with loading():
                 from mailspool.settings import Settings
 
             if self.flags.redis_url is not None:
@@ -94,7 +94,7 @@ class Ask:
 
     def tell_unknown_variables(self) -> None:
         """MAILSPOOL_* that set nothing: told where mail is queued or leaves, or where people look for it."""
-        with _loading():
+        with loading():
             from mailspool.settings import unknown_variables
 
         for sentence in unknown_variables():
@@ -102,7 +102,7 @@ class Ask:
 
     def spool(self) -> Spool:
         """Make it inside the loop that uses it."""
-        with _loading():
+        with loading():
             from mailspool.spool import Spool
 
         return Spool(self.settings())

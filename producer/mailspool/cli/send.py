@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mailspool.cli import send_flags as flag
 from mailspool.cli.failures import Usage
 from mailspool.cli.letter import Content
-from mailspool.cli.options import Ask, ClassName
+from mailspool.cli.options import Ask, ClassName, loading
 from mailspool.cli.recipients import STDIN, Addresses, ListSource, recipients
 from mailspool.cli.when import Moment
 from mailspool.errors import ConfigError
@@ -207,8 +207,10 @@ def receivers_of(mail: bytes) -> tuple[str, ...]:
 def _run(ask: Ask, order: Order, message: Message | bytes, who: Addresses | ListSource) -> int:
     if isinstance(who, Addresses):
         order.reading.check_addresses()
-    from mailspool.cli import interrupt
-    from mailspool.cli.queueing import Queueing
+    with loading():
+        # The sending half of Spool, too: in the loop it would be loaded while Ctrl-C waits.
+        from mailspool.cli import interrupt
+        from mailspool.cli.queueing import Queueing
 
     kind: type[Queueing] = Queueing
     if order.after.rehearse:
