@@ -208,7 +208,8 @@ def _run(ask: Ask, order: Order, message: Message | bytes, who: Addresses | List
     if isinstance(who, Addresses):
         order.reading.check_addresses()
     with loading():
-        # The sending half of Spool, too: in the loop it would be loaded while Ctrl-C waits.
+        # What Spool loads with its first mail, too: in its loop that would take longer, and Ctrl-C would wait for it.
+        import mailspool.client.sending  # noqa: F401
         from mailspool.cli import interrupt
         from mailspool.cli.queueing import Queueing
 
