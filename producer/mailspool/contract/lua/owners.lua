@@ -56,7 +56,7 @@ local function why(name)
   local kind, rest = name:sub(#P + 1):match('^([^:]+):?(.*)$')
   local of, k = rest:match('^([^:]+):(.+)$')
   local owned
-  if kind == 'q' and rest:find(':health-check$') then return end      -- arq's own word beside its queue
+  if kind == 'q' and rest:sub(-13) == ':health-check' then return end      -- arq's own word beside its queue
   local is, expected = call('TYPE', name).ok, kind == 'ids' and rest ~= '' and 'set' or TYPE[kind]
   if expected and is ~= expected and is ~= 'none' then return 'broken' end
   if kind == 'batch' then
