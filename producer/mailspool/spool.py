@@ -8,6 +8,7 @@ How rows are read is lists/, how they become a batch client/.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -83,6 +84,8 @@ class Spool:
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[None]:
+            # Now, and in a thread: the first request that sends should not wait for a quarter of a second of imports.
+            await asyncio.to_thread(importlib.import_module, "mailspool.client.sending")
             async with self:
                 yield
 
