@@ -85,7 +85,8 @@ class Spool:
         @asynccontextmanager
         async def opened() -> AsyncIterator[None]:
             # Now, and in a thread: the first request that sends should not wait for a quarter of a second of imports.
-            await asyncio.to_thread(importlib.import_module, "mailspool.client.sending")
+            for name in ("mailspool.client.sending", "mailspool.wake"):
+                await asyncio.to_thread(importlib.import_module, name)
             async with self:
                 yield
 
