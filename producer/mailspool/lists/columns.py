@@ -68,9 +68,10 @@ def read_columns(title: str, line: int, cells: Sequence[str], first_row: Sequenc
     if "" in headers:
         raise InputError(f"{title}: column {headers.index('') + 1} has no name in line {line}.")
     names = variable_names(headers)
+    first: dict[str, int] = {}
     for number, name in enumerate(names):
-        if name in names[:number]:
-            one, two = shown(headers[names.index(name)]), shown(headers[number])
+        if first.setdefault(name, number) != number:
+            one, two = shown(headers[first[name]]), shown(headers[number])
             raise InputError(f"{title}: the columns {one} and {two} are both {{{{ {name} }}}}. Rename one of them.")
     columns = Columns(tuple(headers), names, 0)
     if wanted is not None:
