@@ -7,8 +7,6 @@ import copy
 import gc
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -70,32 +68,6 @@ async def test_a_closed_spool_says_so_and_can_be_opened_again(settings: Settings
     async with spool:
         assert (await batch.status()).total == 1
     await spool.close()
-
-
-def test_lifespan_loads_what_the_first_request_would_wait_for(settings: Settings) -> None:
-    program = f"""
-import asyncio, sys
-from pathlib import Path
-from mailspool import Settings, Spool
-
-async def main():
-    async with Spool(Settings(data_dir=Path({str(settings.data_dir)!r}))).lifespan(None):
-        print("jinja2" in sys.modules, "arq" in sys.modules)
-
-asyncio.run(main())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "True True\n"
-
-
-async def test_lifespan_opens_and_closes_again_and_again(settings: Settings) -> None:
-    spool = Spool(settings)
-    for _ in range(2):
-        async with spool.lifespan(object()) as state:
-            assert state is None  # Starlette takes anything else for the app's state
-            assert (await spool.send(HELLO)).added == 1
-        with pytest.raises(RuntimeError, match=r"closed"):
-            await spool.status()
 
 
 def test_another_event_loop_is_refused_in_words(settings: Settings) -> None:
