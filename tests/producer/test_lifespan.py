@@ -16,9 +16,7 @@ def test_lifespan_loads_what_the_first_request_would_wait_for(settings: Settings
     program = f"""
 import asyncio, sys
 from pathlib import Path
-from mailspool import Message, Settings, Spool
-
-HELLO = Message(from_="Shop <shop@x.test>", to="ali@x.test", subject="Hello", text="Salaam!\n")
+from mailspool import Settings, Spool
 
 async def main():
     async with Spool(Settings(data_dir=Path({str(settings.data_dir)!r}))).lifespan(None):
