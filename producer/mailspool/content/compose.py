@@ -17,7 +17,18 @@ from typing import NamedTuple
 from mailspool.content import headers
 from mailspool.content.address import AddressError, Mailbox, identity, normalise, parse_mailbox, parse_mailboxes
 from mailspool.content.body import base64_lines, encode_text
-from mailspool.content.frame import Frame, Leaf, Multi, Part, Piece, Shared, Slot, constant_body, pieces_of
+from mailspool.content.frame import (
+    Frame,
+    Leaf,
+    Multi,
+    Part,
+    Piece,
+    Shared,
+    Slot,
+    begins_with_dot,
+    constant_body,
+    pieces_of,
+)
 from mailspool.content.render import RenderError, Templates, fields_of
 from mailspool.contract.records import AttachmentRef, Row, Spec
 from mailspool.errors import InputError
@@ -30,18 +41,21 @@ _TEXT_GROWTH = 8
 """The same for a template's own text in a body: escaped (5), base64 (1.4)."""
 _ROOM = 2_000
 """Message-ID, boundaries, transfer encodings."""
+_OURS = frozenset(("message_id",))
 _CHECK = 6
 """Hexadecimal digits of the mark in the Message-ID; the next 24 make the boundaries."""
 
 
 class Rendered(NamedTuple):
-    """One mail. The pieces joined are its exact bytes; each piece ends at a line end."""
+    """One mail. The pieces joined are its exact bytes; each piece ends at a line end. `dots`: a line may begin with one
+    (RFC 5321, 4.5.2); without it nobody need look for them."""
 
     mail_from: str
     pieces: tuple[bytes, ...]
     size: int
     eight_bit: bool
     smtputf8: bool
+    dots: bool = True
 
 
 class _Sender(NamedTuple):
@@ -97,6 +111,9 @@ class Composed:
         self._id_place = places["message_id"][0]
         self._plain = all(constant.isascii() for constant in self._frame.constants)
         self._risky = any(b"--=_" in constant for constant in self._frame.constants)
+        # Message-ID and boundaries are ours: letters and digits.
+        self._filled = tuple(p for key, at in places.items() if key not in _OURS and key[:9] != "boundary:" for p in at)
+        self._dots = begins_with_dot(self._frame.constants)
         self._fixed_bound = self._size_without_values()
 
     def render(self, row: Row, n: int) -> Rendered:
@@ -140,9 +157,10 @@ class Composed:
             for place, level in self._levels:
                 segments[place] = boundary + level
         pieces = self._frame.join(segments)
+        dots = self._dots or begins_with_dot([segments[place] for place in self._filled])
         mail_from = sender.address if row.mail_from is None else row.mail_from
         smtputf8 = not (plain and row.recipient.isascii() and mail_from.isascii())
-        return Rendered(mail_from, pieces, sum(map(len, pieces)), smtputf8, smtputf8)
+        return Rendered(mail_from, pieces, sum(map(len, pieces)), smtputf8, smtputf8, dots)
 
     def domain(self, row: Row) -> str:
         """The domain of From, which stands in the Message-ID. Raises RenderError."""

@@ -59,6 +59,11 @@ def constant_body(data: bytes) -> Piece:
     return Shared(data) if len(data) >= _SHARE_FROM else data
 
 
+def begins_with_dot(segments: Iterable[bytes]) -> bool:
+    """May a line of the mail that is joined of them begin with a dot? A segment may begin anywhere in a line."""
+    return any(segment[:1] == b"." or b"\n." in segment for segment in segments)
+
+
 class Frame:
     """Segments to join. `segments` is copied for each mail; `places` says which of them a key fills."""
 

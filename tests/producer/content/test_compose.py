@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailspool.content import headers
 from mailspool.content.mime import RenderError, message_id
-from mailspool.contract.records import Row
+from mailspool.contract.records import Kind, Row
 from mailspool.errors import InputError
 from tests.producer.content.mails import BATCH, CHARS, DATE_MS, ROW, VALUE, blobs, compiled, mail, parsed, ref
 
@@ -66,6 +66,31 @@ def test_a_literal_mail_is_never_code(subject: str, text: str) -> None:
     assert (message["subject"] or "") == headers.one_line(subject)
     whole = wanted_text(text)
     assert body(message, "plain") == (whole if whole.endswith("\n") else whole + "\n")
+
+
+DOTTED = st.text(st.sampled_from(".\n\r a"), max_size=6)
+
+
+@settings(deadline=None, max_examples=300)
+@given(DOTTED, DOTTED, DOTTED, st.sampled_from(["template", "literal"]))
+@example("", "", ".", "template")
+@example("\n", "", ".\n", "template")
+@example("", ".", "", "literal")
+def test_no_line_begins_with_a_dot_where_none_is_announced(before: str, after: str, value: str, kind: Kind) -> None:
+    """The session does not look for dots then, and a lone one would end the mail."""
+    text = f"{before}{{{{ name }}}}{after}" if kind == "template" else before + after
+    html = f"{after}{{{{ name }}}}" if kind == "template" else after
+    content = compiled(kind=kind, subject="Hello", text=text, html=html)
+    rendered = content.render(Row("ali@x.org", {"name": value}), 1)
+    data = b"".join(rendered.pieces)
+    assert rendered.dots or (b"\n." not in data and not data.startswith(b"."))
+
+
+def test_a_mail_without_dots_announces_none() -> None:
+    """Or everything would be looked through for nothing."""
+    plain = compiled(subject="Hello {{ name }}", text="Dear {{ name }}, 3.50 is due.\n").render(ROW, 1)
+    assert not plain.dots
+    assert compiled(subject="Hello", text="one\n.two\n").render(ROW, 1).dots
 
 
 def test_the_fields_of_a_header() -> None:

@@ -38,11 +38,18 @@ def test_a_small_mail_is_one_write() -> None:
     assert not writing.writer.is_writing
 
 
+def test_a_mail_that_announces_no_dots_is_not_looked_through() -> None:
+    writing = Writing()
+    assert writing.writer.send(mail(b"a\r\n", b".b\r\n")._replace(dots=False))
+    assert writing.transport.chunks == [b"a\r\n.b\r\n.\r\n"]
+
+
+@pytest.mark.parametrize("dots", [True, False])
 @pytest.mark.parametrize("size", [PIECE_LIMIT, PIECE_LIMIT + 2, 3 * PIECE_LIMIT])
-def test_every_size_arrives_whole_with_the_dot_last(size: int) -> None:
+def test_every_size_arrives_whole_with_the_dot_last(size: int, dots: bool) -> None:
     writing = Writing()
     data = b"x" * (size - 2) + b"\r\n"
-    assert writing.writer.send(mail(data))
+    assert writing.writer.send(mail(data)._replace(dots=dots))
     assert writing.data == data + b".\r\n"
     assert writing.tails == 1
     assert len(writing.transport.chunks) == (1 if size <= PIECE_LIMIT else -(-size // PIECE_LIMIT) + 1)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from mailspool.content.mime import Rendered
-from mailspool_worker.smtp.transaction import PIECE_LIMIT, dot_stuffed, stuffed_slices
+from mailspool_worker.smtp.transaction import PIECE_LIMIT, bare_slices, dot_stuffed, stuffed_slices
 
 
 class BodyWriter:
@@ -19,7 +19,7 @@ class BodyWriter:
     def __init__(self, transport: asyncio.Transport, tail: Callable[[], bytes]) -> None:
         self._transport = transport
         self._tail = tail
-        self._pieces: Iterator[bytes] | None = None
+        self._pieces: Iterator[bytes | memoryview] | None = None
         self._paused = False
 
     @property
@@ -30,11 +30,11 @@ class BodyWriter:
     def send(self, rendered: Rendered) -> bool:
         """True when the terminator was handed over."""
         if rendered.size <= PIECE_LIMIT:
-            pieces = dot_stuffed(rendered.pieces)
+            pieces = dot_stuffed(rendered.pieces) if rendered.dots else list(rendered.pieces)
             pieces.append(self._tail())
             self._transport.write(b"".join(pieces))
             return True
-        self._pieces = stuffed_slices(rendered.pieces)
+        self._pieces = stuffed_slices(rendered.pieces) if rendered.dots else bare_slices(rendered.pieces)
         return self._pump()
 
     def pause(self) -> None:

@@ -87,6 +87,14 @@ def dot_stuffed(pieces: Iterable[bytes]) -> list[bytes]:
     return stuffed
 
 
+def bare_slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
+    """A large mail of which no line begins with a dot: slices of PIECE_LIMIT, none of them a copy."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(piece), PIECE_LIMIT):
+            yield view[start : start + PIECE_LIMIT]
+
+
 def stuffed_slices(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same for a large mail: slices of PIECE_LIMIT, stuffed one by one, so that no copy of the mail exists."""
     last = b"\r\n"
